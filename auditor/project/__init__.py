@@ -1,0 +1,1 @@
+"""Facts of all files -> linked project, in strata: names, types and calls, contexts, summaries."""

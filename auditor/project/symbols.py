@@ -1,0 +1,515 @@
+"""Stratum 1, names: modules, classes with their MRO, functions, and what a dotted name means where it is written.
+
+A name that leaves the project becomes an `External` with its full dotted path, whatever alias it was imported under.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from auditor.facts.codec import Program
+from auditor.facts.model import NONE, Body, Class, Const, Decorator, Function, Root, Store, TypeExpr
+
+MAX_ALIASES = 20  # a chain of re-exports longer than this is taken for a ring
+
+
+class External(NamedTuple):
+    """Something outside of the project: a module, class, function or value, by its dotted path (`time.sleep`)."""
+
+    path: str
+
+
+class Variable(NamedTuple):
+    """A module-level name bound by assignment."""
+
+    module: Module
+    name: str
+
+
+class Module:
+    """A file of the project. `name` is its dotted module name; `package` the dotted name that relative imports use."""
+
+    __slots__ = ("bindings", "classes", "facts", "functions", "is_stub", "name", "package", "path", "program", "stars")
+
+    def __init__(self, path: str, name: str, program: Program, is_stub: bool = False) -> None:
+        self.path = path
+        self.name = name
+        self.package = name if path.endswith(("__init__.py", "__init__.pyi")) else name.rpartition(".")[0]
+        self.program = program
+        self.facts = program.facts
+        self.is_stub = is_stub
+        self.functions = [FunctionNode(self, i, header) for i, header in enumerate(self.facts.functions)]
+        self.classes = [ClassNode(self, header) for header in self.facts.classes]
+        bodies = {cls.header.body: cls for cls in self.classes}
+        for function in self.functions:
+            function.parent = self.functions[function.header.parent] if function.header.parent != NONE else None
+            function.cls = self.classes[function.header.cls] if function.header.cls >= 0 else None
+            function.body_of = bodies.get(function.index)
+        # name -> what it is bound to, for the module body and (prefixed by the function's index) for functions
+        self.bindings: dict[tuple[int, str], FunctionNode | ClassNode | tuple[str, str]] = {}
+        self.stars: list[str] = []
+        for fact in self.facts.imports:
+            if fact.member == "*":
+                self.stars.append(fact.path)
+            elif fact.local:
+                self.bindings.setdefault((fact.function, fact.local), (fact.path, fact.member))
+        for function in self.functions:
+            if function.header.kind == "def" and function.cls is None:
+                self.bindings[function.header.parent, function.header.name] = function
+        for cls in self.classes:
+            self.bindings[cls.header.parent, cls.header.name] = cls
+
+    def __repr__(self) -> str:
+        return f"Module({self.name})"
+
+    def position(self, offset: int) -> tuple[int, int]:
+        """1-based (line, column) of an offset."""
+        starts = self.facts.line_starts
+        low, high = 0, len(starts)
+        while low < high:
+            middle = (low + high) // 2
+            if starts[middle] <= offset:
+                low = middle + 1
+            else:
+                high = middle
+        return low, offset - starts[low - 1] + 1
+
+
+class FunctionNode:
+    """A function of the project; a module or class body is one too. Compared by identity, ordered by `key`."""
+
+    __slots__ = ("body_of", "cls", "header", "index", "key", "module", "parent")
+
+    def __init__(self, module: Module, index: int, header: Function) -> None:
+        self.module = module
+        self.index = index
+        self.header = header
+        self.key = (module.path, index)
+        self.parent: FunctionNode | None = None
+        self.cls: ClassNode | None = None  # the class whose body holds this def
+        self.body_of: ClassNode | None = None  # the class whose body this is
+
+    def __repr__(self) -> str:
+        return f"FunctionNode({self.module.name}:{self.symbol})"
+
+    @property
+    def body(self) -> Body:
+        return self.module.program.body(self.index)
+
+    @property
+    def path(self) -> str:
+        return self.module.path
+
+    @property
+    def name(self) -> str:
+        return self.header.name
+
+    @property
+    def symbol(self) -> str:
+        """Qualified name inside its module, "" for the module body."""
+        return self.header.qualname
+
+    @property
+    def children(self) -> list[FunctionNode]:
+        """Functions created directly in this one, in the numbering of `Closure.function` and `Define.body`."""
+        return [self.module.functions[i] for i in self.header.children]
+
+    @property
+    def self_name(self) -> str:
+        """Name of the parameter that receives the instance, "" where there is none."""
+        header = self.header
+        if self.cls is None or header.kind != "def" or not header.params or self.is_static:
+            return ""
+        first = header.params[0]
+        return first.name if first.kind in ("normal", "positional") else ""
+
+    @property
+    def is_static(self) -> bool:
+        return any(d.name == "staticmethod" for d in self.header.decorators)
+
+    @property
+    def is_classmethod(self) -> bool:
+        return any(d.name == "classmethod" for d in self.header.decorators) or self.name in ("__init_subclass__", "__class_getitem__")
+
+    @property
+    def is_property(self) -> bool:
+        return any(
+            d.name.rpartition(".")[2] in ("property", "cached_property", "abstractproperty", "getter") for d in self.header.decorators
+        )
+
+    def position(self) -> tuple[int, int]:
+        """(line, column) of the function's name, or of its start."""
+        return self.module.position(self.header.name_span[0])
+
+    def at(self, op: int) -> tuple[int, int, int, int]:
+        """(line, column, end line, end column) of operation `op`."""
+        start, end = self.body.spans[op]
+        return (*self.module.position(start), *self.module.position(end))
+
+
+class ClassNode:
+    """A class of the project. `mro` begins with the class itself and holds the project's classes; `open` says that a
+    base could not be resolved to a project class (`externals` names those that are known by path)."""
+
+    __slots__ = ("bases", "externals", "header", "key", "methods", "module", "mro", "open", "subclasses")
+
+    def __init__(self, module: Module, header: Class) -> None:
+        self.module = module
+        self.header = header
+        self.key = (module.path, header.body)
+        self.methods: dict[str, FunctionNode] = {}
+        self.bases: list[ClassNode] = []
+        self.externals: tuple[str, ...] = ()
+        self.open = False
+        self.mro: tuple[ClassNode, ...] = (self,)
+        self.subclasses: list[ClassNode] = []
+
+    def __repr__(self) -> str:
+        return f"ClassNode({self.dotted})"
+
+    @property
+    def name(self) -> str:
+        return self.header.name
+
+    @property
+    def dotted(self) -> str:
+        return f"{self.module.name}.{self.header.qualname}"
+
+    def method(self, name: str) -> FunctionNode | None:
+        """The method that an instance of exactly this class has."""
+        for cls in self.mro:
+            found = cls.methods.get(name)
+            if found is not None:
+                return found
+        return None
+
+    def descendants(self) -> list[ClassNode]:
+        """All subclasses, transitively, without the class itself, in the order of their keys."""
+        found: dict[tuple[str, int], ClassNode] = {}
+        stack = list(self.subclasses)
+        while stack:
+            cls = stack.pop()
+            if cls.key not in found:
+                found[cls.key] = cls
+                stack.extend(cls.subclasses)
+        return [found[key] for key in sorted(found)]
+
+    def derives_from(self, path: str) -> bool:
+        """Whether a class of this dotted path, project or external, stands in its ancestry."""
+        return any(c.dotted == path or path in c.externals for c in self.mro)
+
+
+Meaning = Module | ClassNode | FunctionNode | External | Variable
+
+
+class Symbols:
+    """All modules of the project and the resolver of names. `roots` are folders (posix, "" for the top) from which
+    absolute imports are looked up."""
+
+    def __init__(self, programs: Mapping[str, Program], stubs: Stubs | None = None) -> None:
+        self.modules: dict[str, Module] = {}
+        self.by_path: dict[str, Module] = {}
+        self.stubs = stubs
+        paths = sorted(programs)
+        packages = {p.rpartition("/")[0] for p in paths if p.endswith("/__init__.py")}
+        self.roots = sorted({_import_root(path, packages) for path in paths} | {"", "src"})
+        for path in paths:
+            root = _import_root(path, packages)
+            name = module_name(path[len(root) + 1 :] if root else path)
+            module = Module(path, name, programs[path])
+            self.by_path[path] = module
+        self._index(paths)
+        self._memo: dict[tuple[Module, int, str], Meaning | None] = {}
+        self._link_classes()
+
+    def _index(self, paths: list[str]) -> None:
+        """dotted name -> modules; the same dotted name may stand below several roots."""
+        self.candidates: dict[str, list[Module]] = {}
+        for path in paths:
+            module = self.by_path[path]
+            names = {module_name(path), module.name}
+            for name in sorted(names):
+                self.candidates.setdefault(name, []).append(module)
+            self.modules.setdefault(module.name, module)
+
+    def functions(self) -> Iterator[FunctionNode]:
+        for path in sorted(self.by_path):
+            yield from self.by_path[path].functions
+
+    def classes(self) -> Iterator[ClassNode]:
+        for path in sorted(self.by_path):
+            yield from self.by_path[path].classes
+
+    # --- modules ---
+    def module(self, name: str, origin: Module | None = None) -> Module | None:
+        """The module of an absolute dotted name, as seen from `origin`: a neighbour of the importing file wins."""
+        if origin is not None and not origin.is_stub:
+            folder = origin.path.rpartition("/")[0]
+            stem = name.replace(".", "/")
+            for candidate in (f"{stem}.py", f"{stem}/__init__.py"):
+                near = self.by_path.get(f"{folder}/{candidate}" if folder else candidate)
+                if near is not None and not (near.package and near.package == origin.package and near.package != near.name):
+                    return near
+        found = self.candidates.get(name)
+        if found:
+            if origin is not None and len(found) > 1:
+                return max(found, key=lambda m: (_shared(m.path, origin.path), m.path))
+            return found[0]
+        return self.stubs.module(name) if self.stubs is not None else None
+
+    def absolute(self, module: Module, path: str) -> str:
+        """The absolute form of an import path with leading dots."""
+        dots = len(path) - len(path.lstrip("."))
+        if not dots:
+            return path
+        base = module.package.split(".") if module.package else []
+        if dots > 1:
+            base = base[: len(base) - dots + 1] if dots - 1 <= len(base) else []
+        rest = path[dots:]
+        return ".".join((*base, rest)) if rest else ".".join(base)
+
+    # --- names ---
+    def resolve(self, module: Module, dotted: str, function: FunctionNode | None = None) -> Meaning | None:
+        """What a dotted name means in a module, or inside a function of it. None: unbound here (a builtin, or unknown)."""
+        head, _, rest = dotted.partition(".")
+        meaning: Meaning | None = None
+        scope = function
+        while scope is not None and scope.index != 0:
+            if (scope.index, head) in module.bindings:
+                meaning = self._bound(module, scope.index, head)
+                break
+            scope = scope.parent
+        if meaning is None:
+            meaning = self.member(module, head)
+        for name in rest.split(".") if rest else ():
+            if meaning is None:
+                return None
+            meaning = self.attribute(meaning, name)
+        return meaning
+
+    def _bound(self, module: Module, scope: int, name: str) -> Meaning | None:
+        """What a binding by def, class or import means. A ring of re-exports means nothing."""
+        key = (module, scope, name)
+        if key in self._memo:
+            return self._memo[key]
+        self._memo[key] = None
+        bound = module.bindings[scope, name]
+        if isinstance(bound, tuple):
+            path, member = bound
+            meaning = self.imported(module, path, member)
+        else:
+            meaning = bound
+        self._memo[key] = meaning
+        return meaning
+
+    def imported(self, module: Module, path: str, member: str) -> Meaning:
+        """What `from path import member` (or `import path`) binds."""
+        absolute = self.absolute(module, path)
+        target = self.module(absolute, module if not path.startswith(".") else None)
+        if target is None:
+            return External(f"{absolute}.{member}" if member else absolute)
+        if not member:
+            return target
+        return self.attribute(target, member) or External(f"{absolute}.{member}")
+
+    def member(self, module: Module, name: str) -> Meaning | None:
+        """What `name` means at the top of a module, star imports included."""
+        if (0, name) in module.bindings:
+            return self._bound(module, 0, name)
+        if name in self.assigned(module):
+            return Variable(module, name)
+        for path in module.stars:
+            absolute = self.absolute(module, path)
+            target = self.module(absolute, module if not path.startswith(".") else None)
+            if target is None or target is module:
+                continue
+            exports = target.facts.exports
+            if name in exports if exports is not None else not name.startswith("_"):
+                key = (target, -2, name)
+                if key in self._memo:
+                    found = self._memo[key]
+                else:
+                    self._memo[key] = None
+                    found = self._memo[key] = self.member(target, name)
+                if found is not None:
+                    return found
+        return None
+
+    def attribute(self, meaning: Meaning, name: str) -> Meaning | None:
+        """What `meaning.name` is."""
+        if isinstance(meaning, External):
+            return External(f"{meaning.path}.{name}")
+        if isinstance(meaning, Module):
+            found = self.member(meaning, name)
+            if found is not None:
+                return found
+            inner = self.module(f"{meaning.name}.{name}")
+            if inner is not None:
+                return inner
+            return External(f"{meaning.name}.{name}") if meaning.is_stub else None
+        if isinstance(meaning, ClassNode):
+            method = meaning.method(name)
+            if method is not None:
+                return method
+            for cls in meaning.module.classes:
+                if cls.header.qualname == f"{meaning.header.qualname}.{name}":
+                    return cls
+        return None
+
+    def assigned(self, module: Module) -> Mapping[str, tuple[int, ...]]:
+        """Module-level names bound by assignment -> the operations of the module body that store them."""
+        found: dict[str, tuple[int, ...]] | None = _ASSIGNED.get(module)
+        if found is None:
+            found = {}
+            body = module.functions[0].body
+            for rank, op in enumerate(body.ops):
+                if isinstance(op, Store):
+                    place = body.places[op.dst]
+                    if place.root is Root.GLOBAL and not place.path:
+                        found[str(place.name)] = (*found.get(str(place.name), ()), rank)
+            _ASSIGNED[module] = found
+        return found
+
+    def constant(self, module: Module, name: str) -> Const | None:
+        """The literal that a module-level name is bound to, if it is bound once."""
+        stores = self.assigned(module).get(name, ())
+        if len(stores) != 1:
+            return None
+        body = module.functions[0].body
+        op = body.ops[stores[0]]
+        value = body.places[op.src].name if isinstance(op, Store) else None
+        return value if isinstance(value, Const) else None
+
+    # --- classes ---
+    def _link_classes(self) -> None:
+        for cls in self.classes():
+            cls.methods = {name: cls.module.functions[i] for name, i in cls.header.methods}
+            externals: list[str] = []
+            for base in cls.header.bases:
+                name = base.args[0].text if base.kind == "subscript" else base.text
+                meaning = self.resolve(cls.module, name, cls.module.functions[cls.header.parent]) if name else None
+                if isinstance(meaning, ClassNode) and not meaning.module.is_stub and meaning is not cls:
+                    cls.bases.append(meaning)
+                elif isinstance(meaning, ClassNode):
+                    externals.append(meaning.dotted)
+                elif isinstance(meaning, External):
+                    externals.append(meaning.path)
+                    cls.open = True
+                elif name not in ("object", "Exception", "BaseException"):
+                    cls.open = True
+                else:
+                    externals.append(f"builtins.{name}")
+            cls.externals = tuple(externals)
+        for cls in self.classes():
+            for base in cls.bases:
+                base.subclasses.append(cls)
+        for cls in self.classes():
+            cls.mro = _linear(cls)
+            cls.open = any(c.open for c in cls.mro)
+
+    def decorator_path(self, function: FunctionNode, decorator: Decorator) -> str:
+        """Dotted path of a decorator: external path, project path, or the name as written."""
+        meaning = self.resolve(function.module, decorator.name, function.parent) if decorator.name else None
+        if isinstance(meaning, External):
+            return meaning.path
+        if isinstance(meaning, FunctionNode):
+            return f"{meaning.module.name}.{meaning.symbol}"
+        if isinstance(meaning, ClassNode):
+            return meaning.dotted
+        return decorator.name
+
+
+_ASSIGNED: dict[Module, dict[str, tuple[int, ...]]] = {}
+
+
+class Stubs:
+    """Where the modules of the standard library come from; see `project.stubs`."""
+
+    def module(self, name: str) -> Module | None:
+        raise NotImplementedError
+
+
+def module_name(path: str) -> str:
+    """`a/b/c.py` -> `a.b.c`, `a/__init__.py` -> `a`."""
+    stem = path.rpartition(".")[0]
+    if stem.endswith("/__init__"):
+        stem = stem[: -len("/__init__")]
+    elif stem == "__init__":
+        stem = ""
+    return stem.replace("/", ".")
+
+
+def _import_root(path: str, packages: set[str]) -> str:
+    """The folder above the outermost package that holds the file; the file's own folder if it is in none."""
+    folder = path.rpartition("/")[0]
+    if folder not in packages:
+        return "" if not folder else _plain_root(folder)
+    while folder in packages:
+        folder = folder.rpartition("/")[0]
+    return folder
+
+
+def _plain_root(folder: str) -> str:
+    """Files outside of packages: `src/x.py` is `x`; elsewhere namespace packages from the top are the better guess."""
+    return "src" if folder == "src" else ""
+
+
+def _shared(one: str, other: str) -> int:
+    """How many leading folders two paths share."""
+    count = 0
+    for a, b in zip(one.split("/"), other.split("/"), strict=False):
+        if a != b:
+            break
+        count += 1
+    return count
+
+
+def _linear(cls: ClassNode) -> tuple[ClassNode, ...]:
+    """C3 linearisation over the project's classes; where there is none, depth first without repeats."""
+    merged = _c3(cls, frozenset())
+    if merged is not None:
+        return merged
+    found: list[ClassNode] = []
+    stack = [cls]
+    while stack:
+        current = stack.pop()
+        if current not in found:
+            found.append(current)
+            stack.extend(reversed(current.bases))
+    return tuple(found)
+
+
+def _c3(cls: ClassNode, above: frozenset[ClassNode]) -> tuple[ClassNode, ...] | None:
+    if cls in above or len(above) > 100:
+        return None
+    parents: list[list[ClassNode]] = []
+    for base in cls.bases:
+        line = _c3(base, above | {cls})
+        if line is None:
+            return None
+        parents.append(list(line))
+    parents.append(list(cls.bases))
+    result = [cls]
+    while any(parents):
+        for line in parents:
+            if line and not any(line[0] in other[1:] for other in parents):
+                head = line[0]
+                break
+        else:
+            return None
+        result.append(head)
+        parents = [[c for c in line if c is not head] for line in parents]
+    return tuple(result)
+
+
+def annotation_names(expr: TypeExpr | None) -> Iterable[str]:
+    """Dotted names in an annotation, outermost first."""
+    if expr is None:
+        return
+    stack = [expr]
+    while stack:
+        current = stack.pop()
+        if current.kind == "name":
+            yield current.text
+        stack.extend(reversed(current.args))

@@ -1,0 +1,1 @@
+"""Paths -> parsed modules: discovery, decoding, the tree with its scopes, positions and comments."""
