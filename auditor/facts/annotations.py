@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -51,3 +52,18 @@ def _quoted(node: cst.SimpleString, depth: int) -> TypeExpr:
         return type_expr(cst.parse_expression(text), depth + 1)
     except Exception:  # noqa: BLE001 - a string that is no expression is no annotation; LibCST raises many classes
         return TypeExpr("literal", text)
+
+
+def written(expr: TypeExpr) -> str:
+    """The tree as JSON, for an operand."""
+    return json.dumps(expr, separators=(",", ":"))
+
+
+def read(text: str) -> TypeExpr:
+    """The inverse of `written`."""
+
+    def build(value: Any) -> TypeExpr:
+        kind, word, args = value
+        return TypeExpr(kind, word, tuple(build(arg) for arg in args))
+
+    return build(json.loads(text))

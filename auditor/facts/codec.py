@@ -18,7 +18,7 @@ from typing import Any
 from auditor.facts import model
 from auditor.facts.builder import CONST_KINDS, Encoded
 from auditor.facts.model import (
-    OPS, Block, Body, Call, Catch, Closure, Collect, Const, Define, Edge, FileFacts, Format, Import, Opaque, Place,
+    OPS, Block, Body, Call, Catch, Closure, Collect, Const, Declare, Define, Edge, FileFacts, Format, Import, Opaque, Place,
     Region, Root, Select, Selector, Statement, Table, Unpack,
 )  # fmt: skip
 
@@ -223,6 +223,7 @@ _SPECIAL: dict[type, Callable[[list[int], list[str]], Any]] = {
     Define: lambda v, _: Define(v[0], v[1], tuple(v[3 : 3 + v[2]]), tuple(v[3 + v[2] :])),
     Import: lambda v, strings: Import(v[0], strings[v[1]], strings[v[2]]),
     Catch: lambda v, _: Catch(v[0], tuple(v[1:])),
+    Declare: lambda v, strings: Declare(v[0], strings[v[1]]),
     Opaque: lambda v, _: Opaque(tuple(v[1 : 1 + v[0]]), tuple(v[1 + v[0] :])),
 }
 

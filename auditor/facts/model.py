@@ -248,6 +248,13 @@ class Branch(NamedTuple):
     asserts: int
 
 
+class Declare(NamedTuple):
+    """`place: annotation` inside a function; `annotation` is the tree as JSON (see `annotations.written`)."""
+
+    place: int
+    annotation: str
+
+
 class Opaque(NamedTuple):
     """What could not be lowered: the places that it reads and writes."""
 
@@ -257,12 +264,12 @@ class Opaque(NamedTuple):
 
 Op = (
     Store | Delete | Unary | Binary | Compare | Choose | Bool | Collect | Table | Unpack | Format | Call | Await | Yield
-    | Enter | Exit | Iterate | Next | Closure | Define | Import | Catch | Raise | Return | Branch | Opaque
+    | Enter | Exit | Iterate | Next | Closure | Define | Import | Catch | Raise | Return | Branch | Declare | Opaque
 )  # fmt: skip
 
 OPS: tuple[type, ...] = (
     Store, Delete, Unary, Binary, Compare, Choose, Bool, Collect, Table, Unpack, Format, Call, Await, Yield,
-    Enter, Exit, Iterate, Next, Closure, Define, Import, Catch, Raise, Return, Branch, Opaque,
+    Enter, Exit, Iterate, Next, Closure, Define, Import, Catch, Raise, Return, Branch, Declare, Opaque,
 )  # fmt: skip
 
 

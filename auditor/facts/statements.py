@@ -7,17 +7,18 @@ from typing import Any
 
 import libcst as cst
 
+from auditor.facts.annotations import type_expr, written
 from auditor.facts.builder import CODE
 from auditor.facts.expressions import (
     BINARY, BRANCH, COLLECT, COMPARE, ITERATE, NEXT, OPERATOR_OF, STORE, UNPACK, Expressions,
 )  # fmt: skip
 from auditor.facts.model import (
-    COLLECTION, END, NONE, OPERATOR, Catch, Define, Delete, Edge, Enter, Exit, Import, Raise, Return, Root, Select,
+    COLLECTION, END, NONE, OPERATOR, Catch, Declare, Define, Delete, Edge, Enter, Exit, Import, Raise, Return, Root, Select,
 )  # fmt: skip
 from auditor.source.module import imported_name
 from auditor.source.nodes import descend
 
-DELETE, ENTER, EXIT, DEFINE = CODE[Delete], CODE[Enter], CODE[Exit], CODE[Define]
+DELETE, ENTER, EXIT, DEFINE, DECLARE = CODE[Delete], CODE[Enter], CODE[Exit], CODE[Define], CODE[Declare]
 IMPORT, CATCH, RAISE, RETURN = CODE[Import], CODE[Catch], CODE[Raise], CODE[Return]
 CLONE_DEPTH = 3  # a `finally` inside more of them is shared by its ways in, so that copies stay few
 
@@ -105,12 +106,12 @@ class Statements(Expressions):
             self.emit(STORE, written, source)
 
     def _annotated(self, node: cst.AnnAssign) -> None:
-        if node.value is None:
-            return
-        source = self.value(node.value)
+        source = NONE if node.value is None else self.value(node.value)
         target = self.value(node.target)
         self.at(node)
-        self.emit(STORE, target, source)
+        self.emit(DECLARE, target, self.string(written(type_expr(node.annotation.annotation))))
+        if source != NONE:
+            self.emit(STORE, target, source)
 
     def _augmented(self, node: cst.AugAssign) -> None:
         target = self.value(node.target)

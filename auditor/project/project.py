@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from functools import cached_property
 
 from auditor.facts.codec import Program
-from auditor.project.symbols import ClassNode, FunctionNode, Stubs, Symbols
+from auditor.project.callables import CallResult, Target
+from auditor.project.link import Linked
+from auditor.project.symbols import FunctionNode, Stubs, Symbols
+from auditor.project.world import World
 
-
-class Target(NamedTuple):
-    """A project function that a call may run. `receiver` is the class of the instance it is bound to, None for plain
-    functions; `bound` says that the first parameter is filled by the receiver."""
-
-    function: FunctionNode
-    receiver: ClassNode | None
-    bound: bool
-
-
-class Resolution(NamedTuple):
-    """What a call runs. `how` is typed (by imports and types), hierarchy (an override in a subclass is possible),
-    convention (by a name) or unknown. `external` is the dotted path of a callee outside of the project, "" for none."""
-
-    targets: tuple[Target, ...]
-    external: str
-    how: str
+NO_CALLS: Mapping[int, CallResult] = {}
 
 
 class Project:
-    """All files, linked. `programs` maps posix paths to decoded facts."""
+    """All files, linked. `programs` maps posix paths to decoded facts; `stubs` gives the standard library."""
 
     def __init__(self, programs: Mapping[str, Program], stubs: Stubs | None = None) -> None:
         self.programs = programs
         self.symbols = Symbols(programs, stubs)
 
-    def calls(self, function: FunctionNode) -> Mapping[int, Resolution]:
-        """Every call of a function by the index of its operation; one that nothing is known of has how == unknown."""
-        raise NotImplementedError
+    @cached_property
+    def linked(self) -> Linked:
+        return Linked(self.symbols)
+
+    @property
+    def world(self) -> World:
+        return self.linked.world
+
+    def calls(self, function: FunctionNode) -> Mapping[int, CallResult]:
+        """Every call of a function by the index of its operation."""
+        return self.linked.results.get(function, NO_CALLS)
+
+
+__all__ = ["CallResult", "Project", "Target"]
