@@ -34,12 +34,14 @@ class Target(NamedTuple):
 
 class CallResult(NamedTuple):
     """`type` is what the call gives; `externals` the dotted paths of callees outside of the project; `how` is typed,
-    hierarchy (an override of a subclass is possible), partial (some callee is unknown) or unknown."""
+    hierarchy (an override of a subclass is possible), partial (some callee is unknown) or unknown; `handed` the project
+    functions that are given to it as arguments."""
 
     type: Type
     targets: tuple[Target, ...]
     externals: tuple[str, ...]
     how: str
+    handed: tuple[Target, ...] = ()
 
     @property
     def external(self) -> str:
@@ -88,6 +90,10 @@ class Calls:
                 return known
         callees = run.value(op.callee)
         result = self._apply(run, op, callees, args)
+        handed = [a for value in (*args, *(run.value(v) for _, v in op.keywords)) for a in value if isinstance(a, Callee)]
+        if handed:
+            ordered = sorted(handed, key=_rank)
+            result = result._replace(handed=tuple(dict.fromkeys(Target(a.function, a.receiver, a.bound, a.exact) for a in ordered)))
         if place.path and place.path[-1].kind is Select.ATTR and place.path[-1].value in TASK_MAKERS and args:
             return result._replace(type=instance(TASK, self.awaited(args[0])))
         return result

@@ -195,6 +195,17 @@ class ClassNode:
                 stack.extend(cls.subclasses)
         return [found[key] for key in sorted(found)]
 
+    @property
+    def abstract(self) -> bool:
+        """Whether a method is declared abstract and no class of the line implements it: there are no such instances."""
+        names = {name for c in self.mro for name in c.methods}
+        return any(
+            d.name.rpartition(".")[2].startswith("abstract")
+            for name in names
+            if (found := self.method(name)) is not None
+            for d in found.header.decorators
+        )
+
     def derives_from(self, path: str) -> bool:
         """Whether a class of this dotted path, project or external, stands in its ancestry."""
         return any(c.dotted == path or path in c.externals for c in self.mro)

@@ -1,0 +1,230 @@
+"""Control flow of one function: predecessors, dominators, loops, and how the results of operations are used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from auditor.facts.model import (
+    NONE, Await, Binary, Block, Body, Bool, Branch, Call, Catch, Choose, Closure, Collect, Compare, Declare, Define,
+    Delete, Edge, Enter, Exit, Format, Import, Iterate, Next, Op, Opaque, Raise, Return, Root, Select, Store, Table,
+    Unary, Unpack, Yield,
+)  # fmt: skip
+
+
+def reads(op: Op) -> tuple[int, ...]:
+    """Operands that an operation reads as values, in order."""
+    match op:
+        case Store(_, src) | Return(src) | Await(_, src) | Yield(_, src, _) | Enter(_, src, _) | Iterate(_, src, _) | Unpack(src, _, _):
+            return (src,) if src != NONE else ()
+        case Exit(src, _, _):
+            return (src,)
+        case Unary(_, _, operand):
+            return (operand,)
+        case Binary(_, _, left, right, _) | Compare(_, _, left, right) | Bool(_, _, left, right):
+            return (left, right)
+        case Choose(_, test, then, other):
+            return (test, then, other)
+        case Collect(_, _, items, _):
+            return items
+        case Table(_, keys, values):
+            return tuple(k for k in keys if k != NONE) + values
+        case Format(_, parts):
+            return parts
+        case Call(_, callee, args, _, keywords):
+            return (callee, *args, *(operand for _, operand in keywords))
+        case Next(_, iterator, _):
+            return (iterator,)
+        case Closure(_, _, decorators):
+            return decorators
+        case Define(_, _, bases, decorators):
+            return bases + decorators
+        case Raise(exception, cause):
+            return tuple(x for x in (exception, cause) if x != NONE)
+        case Branch(test, _):
+            return (test,)
+        case Catch(_, classes):
+            return classes
+        case Opaque(read, _):
+            return read
+        case _:
+            return ()
+
+
+def writes(op: Op) -> tuple[int, ...]:
+    """Operands that an operation writes."""
+    match op:
+        case Unpack(_, _, targets):
+            return targets
+        case Opaque(_, written):
+            return written
+        case Delete(place):
+            return (place,)
+        case Return() | Raise() | Branch() | Exit() | Declare():
+            return ()
+        case Catch(dst, _) | Import(dst, _, _):
+            return (dst,) if dst != NONE else ()
+        case _:
+            return (op.dst,)
+
+
+class Flow:
+    """The control flow graph of a body. Exceptional edges lead from each block of a region to its handlers and cleanup."""
+
+    def __init__(self, body: Body) -> None:
+        self.body = body
+        self.successors: list[tuple[tuple[Edge | None, int], ...]] = [self._out(block) for block in body.blocks]
+        self.predecessors: list[list[int]] = [[] for _ in body.blocks]
+        for number, out in enumerate(self.successors):
+            for _, target in out:
+                self.predecessors[target].append(number)
+        self.order = self._order()
+        self.rank = {number: i for i, number in enumerate(self.order)}
+        self._dominators: list[int] | None = None
+
+    def _out(self, block: Block) -> tuple[tuple[Edge | None, int], ...]:
+        found: list[tuple[Edge | None, int]] = [(kind, target) for kind, target in block.edges if target >= 0]
+        region = block.region
+        while region != NONE:
+            guard = self.body.regions[region]
+            found.extend((None, handler) for handler in guard.handlers)
+            if guard.cleanup != NONE:
+                found.append((None, guard.cleanup))
+            region = guard.parent
+        return tuple(found)
+
+    def _order(self) -> list[int]:
+        """Reverse postorder of what the entry reaches."""
+        seen = {0}
+        post: list[int] = []
+        stack: list[tuple[int, Iterator[tuple[Edge | None, int]]]] = [(0, iter(self.successors[0]))] if self.successors else []
+        while stack:
+            number, out = stack[-1]
+            for _, target in out:
+                if target not in seen:
+                    seen.add(target)
+                    stack.append((target, iter(self.successors[target])))
+                    break
+            else:
+                post.append(number)
+                stack.pop()
+        return post[::-1]
+
+    def block_of(self, op: int) -> int:
+        """The block that holds an operation."""
+        for number, block in enumerate(self.body.blocks):
+            if block.start <= op < block.end:
+                return number
+        raise ValueError(f"operation {op} stands in no block")
+
+    @property
+    def dominators(self) -> list[int]:
+        """Immediate dominator of each block, NONE for the entry and for what nothing reaches (Cooper, Harvey, Kennedy)."""
+        if self._dominators is None:
+            idom = [NONE] * len(self.successors)
+            idom[0] = 0
+            changed = True
+            while changed:
+                changed = False
+                for number in self.order[1:]:
+                    new = NONE
+                    for before in self.predecessors[number]:
+                        if before in self.rank and idom[before] != NONE:
+                            new = before if new == NONE else self._meet(idom, before, new)
+                    if new != idom[number]:
+                        idom[number] = new
+                        changed = True
+            idom[0] = NONE
+            self._dominators = idom
+        return self._dominators
+
+    def _meet(self, idom: list[int], one: int, other: int) -> int:
+        while one != other:
+            while self.rank[one] > self.rank[other]:
+                one = idom[one]
+            while self.rank[other] > self.rank[one]:
+                other = idom[other]
+        return one
+
+    def dominates(self, one: int, other: int) -> bool:
+        """Whether every way to block `other` passes through block `one`."""
+        current = other
+        while current != NONE:
+            if current == one:
+                return True
+            current = self.dominators[current]
+        return False
+
+    def guards(self, block: int) -> Iterator[tuple[int, bool]]:
+        """Branch operations on whose outcome a block depends, innermost first, with that outcome."""
+        current = block
+        while current != NONE:
+            above = self.dominators[current]
+            if above == NONE:
+                return
+            edges = [(kind, target) for kind, target in self.successors[above] if kind in (Edge.TRUE, Edge.FALSE)]
+            for kind, target in edges:
+                others = [t for _, t in self.successors[above] if t != target]
+                alone = [p for p in self.predecessors[target] if p != above and not self.dominates(target, p)]
+                if target == current and target not in others and not alone:
+                    yield self.body.blocks[above].end - 1, kind is Edge.TRUE
+            current = above
+
+    def loops(self, block: int) -> bool:
+        """Whether a block lies on a cycle."""
+        return block in self.reachable([t for _, t in self.successors[block]])
+
+    def reachable(self, start: list[int]) -> set[int]:
+        """Blocks that the given blocks reach, themselves included."""
+        seen = set(start)
+        stack = list(seen)
+        while stack:
+            for _, target in self.successors[stack.pop()]:
+                if target not in seen:
+                    seen.add(target)
+                    stack.append(target)
+        return seen
+
+    def before(self, block: int) -> set[int]:
+        """Blocks from which a block can be reached, without itself unless it lies on a cycle."""
+        seen: set[int] = set()
+        stack = list(self.predecessors[block])
+        while stack:
+            number = stack.pop()
+            if number not in seen:
+                seen.add(number)
+                stack.extend(self.predecessors[number])
+        return seen
+
+
+def uses(body: Body, operand: int) -> list[int]:
+    """Operations that read exactly this place."""
+    return [rank for rank, op in enumerate(body.ops) if operand in reads(op)]
+
+
+def consumers(body: Body, op: int) -> list[int]:
+    """Operations that the result of an operation flows into directly, or through a name that is stored once."""
+    written = writes(body.ops[op])
+    if not written:
+        return []
+    found = uses(body, written[0])
+    for rank in list(found):
+        step = body.ops[rank]
+        if isinstance(step, Store):
+            target = body.places[step.dst]
+            stores = [o for o in body.ops if step.dst in writes(o)]
+            if target.root in (Root.LOCAL, Root.TEMP) and len(stores) == 1:
+                found.extend(uses(body, step.dst))
+    return found
+
+
+def describe(body: Body, operand: int) -> str:
+    """A place as its author would write it; "" for temporaries."""
+    place = body.places[operand]
+    if place.root is Root.CONST:
+        return place.name.text  # type: ignore[union-attr]  # a constant
+    if place.root is Root.TEMP:
+        return ""
+    text = str(place.name).partition("'")[0]
+    for kind, value in place.path:
+        text += f".{value}" if kind is Select.ATTR else "[...]"
+    return text

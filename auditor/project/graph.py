@@ -1,0 +1,246 @@
+"""The call graph that summaries run over: what a function runs before it returns.
+
+A node is a function together with the concrete class of its `self`: a method that calls `self.m()` runs the `m` of that
+class and no sibling's. Edges are synchronous: a plain call, a property that is read, the entry of a manager. A coroutine
+that is merely called does not run; it is a root of its own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from auditor.facts.model import (
+    NONE, Await, Call, Enter, Op, Root, Select, Store,
+)  # fmt: skip
+from auditor.project.callables import CallResult, Target
+from auditor.project.containers import element
+from auditor.project.flow import reads
+from auditor.project.symbols import ClassNode, FunctionNode
+from auditor.project.types import Callee, Instance, Type, instance, without_none
+
+if TYPE_CHECKING:
+    from auditor.project.project import Project
+
+
+class Node(NamedTuple):
+    """A function, run with a `self` of exactly this class (None: no self, or any)."""
+
+    function: FunctionNode
+    receiver: ClassNode | None
+
+    @property
+    def order(self) -> tuple[object, ...]:
+        return (*self.function.key, self.receiver.key if self.receiver is not None else ("", 0))
+
+
+class Run(NamedTuple):
+    """An edge: operation `op` runs `target`. `others` are what it may run instead, for another class of the receiver;
+    `unsure` says that the callee is known only in part. `kind`: call, property, enter or wrapper."""
+
+    op: int
+    target: Node
+    kind: str = "call"
+    unsure: bool = False
+    others: tuple[Node, ...] = ()
+
+
+class Graph:
+    """Edges of nodes, computed when they are asked for and remembered."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self._runs: dict[Node, tuple[Run, ...]] = {}
+        self._plain: dict[FunctionNode, tuple[Run, ...]] = {}
+        self._on_self: dict[FunctionNode, tuple[int, ...]] = {}
+        self._classes: dict[tuple[FunctionNode, ClassNode], list[Node]] = {}
+
+    def runs(self, node: Node) -> tuple[Run, ...]:
+        """What a node runs synchronously, in the order of operations."""
+        found = self._runs.get(node)
+        if found is None:
+            function = node.function
+            own = self._self_operations(function) if node.receiver is not None else ()
+            if own and node.receiver is not None:
+                runs = [r for r in self._shared(function) if r.op not in own]
+                for op in own:
+                    runs.extend(self._for_class(function, op, node.receiver))
+                runs.sort(key=lambda r: r.op)
+                found = tuple(runs)
+            else:
+                found = self._shared(function)
+            self._runs[node] = found
+        return found
+
+    def result_for(self, node: Node, op: int) -> CallResult | None:
+        """The result of a call when `self` is of the node's class."""
+        result = self.project.calls(node.function).get(op)
+        if node.receiver is None or op not in self._self_operations(node.function):
+            return result
+        return self._resolve(node.function, op, node.receiver) or result
+
+    def _self_operations(self, function: FunctionNode) -> tuple[int, ...]:
+        """Calls whose callee is reached through `self`: their target depends on its class."""
+        found = self._on_self.get(function)
+        if found is None:
+            owner = method_of(function)
+            name = owner.self_name if owner is not None else ""
+            places = function.body.places
+            wanted = {
+                i
+                for i, p in enumerate(places)
+                if name and p.path and p.name == name and p.root is (Root.LOCAL if owner is function else Root.CELL)
+            }
+            ops = function.body.ops
+            found = tuple(rank for rank, op in enumerate(ops) if isinstance(op, Call) and op.callee in wanted) if wanted else ()
+            self._on_self[function] = found
+        return found
+
+    def _shared(self, function: FunctionNode) -> tuple[Run, ...]:
+        """Edges by the types of the linked project, for any receiver."""
+        found = self._plain.get(function)
+        if found is None:
+            runs: list[Run] = []
+            for op, result in sorted(self.project.calls(function).items()):
+                runs.extend(self._edges(op, result))
+            runs.extend(self._implicit(function))
+            found = self._plain[function] = tuple(sorted(runs, key=lambda r: (r.op, r.target.order)))
+        return found
+
+    def _edges(self, op: int, result: CallResult) -> list[Run]:
+        unsure = result.how in ("partial", "unknown")
+        runs: list[Run] = []
+        nodes: list[Node] = []
+        off_loop = any(t.wrapper and t.function.header.is_async for t in result.targets)
+        for target in result.targets:
+            header = target.function.header
+            if header.is_async or header.is_generator and not target.wrapper:
+                continue
+            if target.wrapper:
+                runs.append(Run(op, Node(target.function, None), "wrapper", unsure))
+            elif not off_loop:  # else an asynchronous wrapper decides where the function runs
+                nodes.extend(self._nodes(target))
+        nodes = list(dict.fromkeys(nodes))
+        runs.extend(Run(op, node, "call", unsure, tuple(n for n in nodes if n is not node)) for node in nodes)
+        return runs
+
+    def _nodes(self, target: Target) -> list[Node]:
+        """The target with each class that its receiver can have."""
+        function, receiver = target.function, target.receiver
+        if not target.bound or function.cls is None or receiver is None:
+            return [Node(function, None)]
+        if target.exact:
+            return [Node(function, receiver)]
+        key = (function, receiver)
+        found = self._classes.get(key)
+        if found is None:
+            classes = [c for c in (receiver, *receiver.descendants()) if c.method(function.name) is function]
+            concrete = [c for c in classes if not c.abstract] or [receiver]
+            found = self._classes[key] = [Node(function, c) for c in concrete]
+        return found
+
+    def _for_class(self, function: FunctionNode, op: int, receiver: ClassNode) -> list[Run]:
+        result = self._resolve(function, op, receiver)
+        if result is None:
+            known = self.project.calls(function).get(op)
+            return self._edges(op, known) if known is not None else []
+        return self._edges(op, result)
+
+    def _resolve(self, function: FunctionNode, op: int, receiver: ClassNode) -> CallResult | None:
+        """The targets of `self....m()` for a `self` of exactly this class; None where types say nothing."""
+        body = function.body
+        call = body.ops[op]
+        if not isinstance(call, Call):
+            return None
+        world = self.project.world
+        value: Type = instance(receiver, exact=True)
+        for kind, selected in body.places[call.callee].path:
+            if kind is Select.ATTR:
+                value = world.attribute(without_none(value), str(selected))
+            else:
+                value = element(value, None)
+        callees = sorted((a for a in value if isinstance(a, Callee)), key=lambda a: a.function.key)
+        if not callees:
+            return None
+        targets: list[Target] = []
+        for atom in callees:
+            targets.extend(self.project.linked.calls.overrides(atom.function, atom.receiver, atom.bound, atom.exact))
+        known = self.project.calls(function).get(op)
+        how = "typed" if len({t.function for t in targets if not t.wrapper}) == 1 else "hierarchy"
+        return CallResult(known.type if known is not None else value, tuple(dict.fromkeys(targets)), (), how)
+
+    def _implicit(self, function: FunctionNode) -> list[Run]:
+        """Properties that are read and managers that are entered."""
+        runs: list[Run] = []
+        body = function.body
+        for rank, op in enumerate(body.ops):
+            if isinstance(op, Enter) and not op.is_async:
+                for atom in self._manager(function, op):
+                    method = atom.method("__enter__")
+                    if method is not None:
+                        runs.append(Run(rank, Node(method, atom), "enter"))
+        owner = method_of(function)
+        if owner is None or owner.cls is None:
+            return runs
+        name, root = owner.self_name, Root.LOCAL if owner is function else Root.CELL
+        properties = {
+            i: method
+            for i, place in enumerate(body.places)
+            if place.root is root and place.name == name and place.path
+            if (method := owner.cls.method(str(place.path[0].value))) is not None and method.is_property
+        }
+        if properties:
+            for rank, op in enumerate(body.ops):
+                for operand in reads(op):
+                    if operand in properties and not properties[operand].header.is_async:
+                        runs.append(Run(rank, Node(properties[operand], owner.cls), "property"))
+        return runs
+
+    def _manager(self, function: FunctionNode, op: Enter) -> list[ClassNode]:
+        results = self.project.calls(function)
+        body = function.body
+        made = [rank for rank, other in enumerate(body.ops) if isinstance(other, Call) and other.dst == op.src]
+        types = [results[rank].type for rank in made if rank in results]
+        return sorted(
+            (a.cls for t in types for a in t if isinstance(a, Instance) and isinstance(a.cls, ClassNode)), key=lambda c: c.key
+        )
+
+
+def method_of(function: FunctionNode) -> FunctionNode | None:
+    """The method whose `self` a function sees: itself, or the one it is nested in."""
+    current: FunctionNode | None = function
+    while current is not None:
+        if current.self_name:
+            return current
+        current = current.parent
+    return None
+
+
+def awaited_or_handed(function: FunctionNode, op: int) -> bool:
+    """Whether the result of a call is awaited, or handed on as a value that something else may await."""
+    body = function.body
+    call = body.ops[op]
+    if not isinstance(call, Call):
+        return False
+    results = {call.dst}
+    for other in body.ops[op + 1 :]:
+        if isinstance(other, Store) and other.src in results and body.places[other.dst].root is not Root.CONST:
+            results.add(other.dst)
+        elif isinstance(other, Await) and other.src in results:
+            return True
+        elif isinstance(other, Call) and any(a in results for a in (*other.args, *(v for _, v in other.keywords))):
+            name = body.places[other.callee]
+            last = str(name.path[-1].value) if name.path else str(name.name)
+            if last in ("gather", "wait", "wait_for", "create_task", "ensure_future", "shield", "run_coroutine_threadsafe", "as_completed"):
+                return True
+    return False
+
+
+def awaited(function: FunctionNode, op: int) -> bool:
+    """Whether the result of a call is awaited right away."""
+    body = function.body
+    call = body.ops[op]
+    following: Op | None = body.ops[op + 1] if op + 1 < len(body.ops) else None
+    return isinstance(call, Call) and isinstance(following, Await) and following.src == call.dst
+
+
+__all__ = ["NONE", "Graph", "Node", "Run", "awaited", "awaited_or_handed", "method_of"]

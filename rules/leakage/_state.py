@@ -1,0 +1,295 @@
+"""What is known of a value that derives from market data: how far into the future each of its sources reaches.
+
+A state is a bundle of *parts*. A part names its source (the data itself, or a parameter of the function under
+interpretation), the family of the mistake that made it look ahead, how its reach is known (its extent), and the reach:
+the largest k such that row t may depend on row t+k. The reach of the state is the maximum over its parts; they are kept
+apart because a later lag moves an exact reach but never cures a statistic of all rows.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from ._linear import ZERO, Linear
+
+MAX_FORMS = 4  # incomparable reaches of one source and family; more are unknown
+MAX_MARKS = 24
+
+
+class Extent(enum.IntEnum):
+    """How a reach is known. Higher wins in a join."""
+
+    WARMUP = 0  # only rows before the first valid one
+    EXACT = 1  # the reach is a number (or a form)
+    GAP = 2  # until the next observation
+    BUCKET = 3  # until the day, hour or group ends
+    SERIES = 4  # all rows
+
+
+class Kind(enum.Enum):
+    SERIES = "series"  # rows with an index: assignments align by it
+    ARRAY = "array"  # rows by position
+    SCALAR = "scalar"
+    WINDOW = "window"  # a trailing slice of the past
+    PREDICTION = "prediction"
+    OTHER = "other"
+    TOP = "unknown"
+
+
+class Start(enum.IntEnum):
+    """How a value changes when older history is cut off."""
+
+    NONE = 0
+    CONVERGES = 1  # expanding windows
+    OFFSET = 2  # cumsum: an additive constant
+    SCALE = 3  # cumprod, ratio to the first row
+    STATE = 4  # running extremes, ratios of cumsums
+
+
+class Mark(NamedTuple):
+    """One step of a proof; `reach` is that after the step. `form` is the shift that was applied, where there was one."""
+
+    path: str
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+    note: str
+    name: str
+    reach: Linear | None
+    form: Linear | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """`source` is (parameter, column), ("", "") for data that comes from no parameter. `family` is the rule that would
+    report the part, "" for a part that is causal. A reach of None is unknown. `doubt` says that a call which is not
+    modelled stands on the way."""
+
+    source: tuple[str, str] = ("", "")
+    family: str = ""
+    extent: Extent = Extent.EXACT
+    reach: Linear | None = ZERO
+    doubt: bool = False
+    trail: tuple[Mark, ...] = field(default=(), compare=False)
+
+    @property
+    def ahead(self) -> bool:
+        """Whether the part is proven to look ahead."""
+        if self.extent is not Extent.EXACT:
+            return True
+        low = None if self.reach is None else self.reach.lower()
+        return low is not None and low >= 1
+
+    def marked(self, mark: Mark, **changes: object) -> Part:
+        part = replace(self, **changes)  # type: ignore[arg-type]  # the fields of this record
+        trail = (*self.trail, mark._replace(reach=part.reach if part.extent is Extent.EXACT else None))
+        return replace(part, trail=trail[:MAX_MARKS])
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """`direction` is 1 for rows in the order of time, -1 for reversed rows, 0 where rows are no time. `head` counts rows
+    that were cut off in front: of an index that still names them (kind SERIES), or by position, where the reach holds
+    them already and `short` counts what is missing. `sure` is False where only use suggests that this is market data."""
+
+    parts: tuple[Part, ...] = ()
+    kind: Kind = Kind.SERIES
+    direction: int = 1
+    head: Linear = ZERO
+    short: Linear = ZERO
+    align: str = ""
+    timeframe: int | None = None
+    start: Start = Start.NONE
+    sure: bool = True
+    smooth: bool = False  # a plain rolling result: its holes are the warm-up
+    names: tuple[str, ...] = ()  # columns that it was read from
+    rows: Linear | None = None  # how many rows it has, where that is a number
+
+    @property
+    def extent(self) -> Extent:
+        """The gravest extent; WARMUP only if nothing else looks ahead."""
+        found = [part.extent for part in self.parts if part.extent is not Extent.EXACT or part.ahead]
+        return max(found, default=Extent.EXACT)
+
+    @property
+    def unknown(self) -> bool:
+        return any(part.reach is None for part in self.parts)
+
+    def reach(self) -> int | None:
+        """The exact reach as a number, at least 0; None if a part of it is a form or unknown."""
+        reach = 0
+        for part in self.parts:
+            if part.extent is Extent.EXACT:
+                if part.reach is None or part.reach.terms:
+                    return None
+                reach = max(reach, part.reach.constant)
+        return reach
+
+    def each(self, change: Callable[[Part], Part | Iterable[Part]]) -> State:
+        parts: list[Part] = []
+        for part in self.parts:
+            changed = change(part)
+            parts.extend((changed,) if isinstance(changed, Part) else changed)
+        return replace(self, parts=merged(parts))
+
+    def with_(self, **changes: object) -> State:
+        return replace(self, **changes)  # type: ignore[arg-type]  # the fields of this record
+
+
+CONSTANT = State((), Kind.SCALAR)
+UNKNOWN = State((Part(reach=None),), Kind.TOP, direction=0, sure=False)
+DATA = State((Part(),))
+
+
+def merged(parts: Iterable[Part]) -> tuple[Part, ...]:
+    """Parts without those that another one covers, in a fixed order. What is causal belongs to no family."""
+    groups: dict[tuple[tuple[str, str], str, Extent], list[Part]] = {}
+    for part in parts:
+        if part.extent is Extent.EXACT and part.family and part.reach is not None:
+            high = part.reach.upper()
+            if high is not None and high <= 0:
+                part = replace(part, family="", trail=())  # noqa: PLW2901 - the same part under its new name
+        if part.extent is Extent.EXACT and part.reach is None and part.family:
+            part = replace(part, family="", trail=())  # noqa: PLW2901 - an unknown reach is nobody's mistake
+        groups.setdefault((part.source, part.family, part.extent), []).append(part)
+    found: list[Part] = []
+    for key in sorted(groups, key=lambda k: (k[0], k[1], k[2])):
+        found.extend(_maximal(groups[key]))
+    return tuple(found)
+
+
+def _maximal(parts: list[Part]) -> list[Part]:
+    first = parts[0]
+    if len(parts) == 1:
+        return parts
+    if first.extent is not Extent.EXACT:
+        return [min(parts, key=_story)]
+    if any(part.reach is None for part in parts):
+        return [next(part for part in parts if part.reach is None)]
+    kept: list[Part] = []
+    for part in sorted(parts, key=_story):
+        reach = part.reach or ZERO
+        if any((other.reach or ZERO).covers(reach) for other in kept):
+            continue
+        kept = [other for other in kept if not reach.covers(other.reach or ZERO)]
+        kept.append(part)
+    if len(kept) > MAX_FORMS:
+        return [replace(first, reach=None, family="", trail=())]
+    return kept
+
+
+def _story(part: Part) -> tuple[object, ...]:
+    """Of equal parts the one that is surer, then has the shorter proof, tells the story."""
+    return part.doubt, len(part.trail), [mark[:3] for mark in part.trail]
+
+
+def join(one: State, other: State) -> State:
+    """What holds on either of two paths."""
+    if one == other:
+        return one
+    return State(
+        merged((*one.parts, *other.parts)),
+        one.kind if one.kind is other.kind else _wider(one.kind, other.kind),
+        one.direction if one.direction == other.direction else (0 if one.parts and other.parts else one.direction or other.direction),
+        one.head if one.head == other.head else ZERO,
+        one.short if one.short == other.short else ZERO,
+        one.align if one.align == other.align else "?",
+        one.timeframe if one.timeframe == other.timeframe else None,
+        max(one.start, other.start),
+        one.sure and other.sure,
+        one.smooth and other.smooth,
+        tuple(sorted({*one.names, *other.names}))[:MAX_FORMS],
+    )
+
+
+def _wider(one: Kind, other: Kind) -> Kind:
+    for kind in (Kind.SERIES, Kind.ARRAY, Kind.WINDOW):  # a number broadcast over rows is rows
+        if kind in (one, other) and Kind.SCALAR in (one, other):
+            return kind
+    return Kind.TOP
+
+
+def blend(states: Iterable[State], kind: Kind | None = None) -> State:
+    """The state of a value computed row by row from all of these: the maximum of the operands."""
+    listed = [state for state in states if state.parts or state.kind is not Kind.SCALAR]
+    if not listed:
+        return CONSTANT if kind is None else CONSTANT.with_(kind=kind)
+    rows = [state for state in listed if state.kind not in (Kind.SCALAR, Kind.OTHER)] or listed
+    lead = rows[0]
+    directions = {state.direction for state in rows if state.parts}
+    parts = merged(part for state in listed for part in state.parts)
+    if len(directions) > 1 and lead.kind is Kind.ARRAY:
+        parts = UNKNOWN.parts  # rows of two orders, paired by position
+    return State(
+        parts,
+        kind or lead.kind,
+        lead.direction,
+        lead.head if all(state.head == lead.head for state in rows) else ZERO,
+        lead.short if all(state.short == lead.short for state in rows) else max((s.short for s in rows), key=lambda f: f.lower() or 0),
+        lead.align if all(state.align == lead.align for state in rows) else "?",
+        lead.timeframe,
+        max(state.start for state in listed),
+        all(state.sure for state in listed),
+        False,
+        tuple(sorted({name for state in listed for name in state.names}))[:MAX_FORMS],
+    )
+
+
+def substituted(
+    state: State,
+    sources: Callable[[tuple[str, str]], State | None],
+    symbols: Mapping[str, Linear | None],
+    call: Mark,
+) -> State:
+    """A state of a callee as its caller sees it: parameters replaced by arguments, the call added to the proof."""
+    parts: list[Part] = []
+    sure = state.sure
+    for part in state.parts:
+        reach = None if part.reach is None else part.reach.replaced(symbols)
+        marks = tuple(
+            mark._replace(
+                reach=None if mark.reach is None else mark.reach.replaced(symbols),
+                form=None if mark.form is None else mark.form.replaced(symbols),
+            )
+            for mark in part.trail
+        )
+        argument = sources(part.source) if part.source[0] else None
+        if argument is None:
+            entered = _entered(call, part, marks, reach)
+            parts.append(replace(part, reach=reach, trail=(*entered, *marks)[:MAX_MARKS]))
+            continue
+        sure = sure and argument.sure
+        for given in argument.parts:
+            parts.append(_through(given, part, reach, marks, call))
+    return replace(state, parts=merged(parts), sure=sure)
+
+
+def _entered(call: Mark, part: Part, marks: tuple[Mark, ...], reach: Linear | None) -> tuple[Mark, ...]:
+    if not part.family:
+        return ()
+    formed = any(old.form is not None and old.form.terms and old.form != new.form for old, new in zip(part.trail, marks, strict=True))
+    return (call._replace(reach=reach, form=reach if formed else None),)
+
+
+def _through(given: Part, part: Part, reach: Linear | None, marks: tuple[Mark, ...], call: Mark) -> Part:
+    """The part of an argument after what the callee did to it."""
+    if part.extent is not Extent.EXACT:
+        trail = (*given.trail, call._replace(reach=None), *marks) if part.trail else given.trail
+        return replace(part, source=given.source, doubt=part.doubt or given.doubt, trail=trail[:MAX_MARKS])
+    if given.extent is not Extent.EXACT:
+        return replace(given, doubt=part.doubt or given.doubt)
+    total = None if reach is None or given.reach is None else given.reach + reach
+    moved = tuple(
+        mark._replace(reach=None if mark.reach is None or given.reach is None else mark.reach + given.reach) for mark in marks
+    )
+    entered = _entered(call, part, marks, total)
+    if part.trail and not entered:
+        entered = (call._replace(reach=total),)
+    return Part(
+        given.source, given.family or part.family, Extent.EXACT, total, part.doubt or given.doubt,
+        (*given.trail, *entered, *moved)[:MAX_MARKS],
+    )  # fmt: skip
