@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from itertools import accumulate
-from operator import sub
 
 from auditor.source.text import Unreadable
 
@@ -43,5 +42,5 @@ def refuse_depth(data: bytes, limit: int = LIMIT) -> None:
 def rise(data: bytes) -> int:
     """The largest number of brackets open at once, whatever their kind; unmatched closing brackets do not count
     against later ones."""
-    depths = list(accumulate((STEP[byte] for byte in data.translate(None, OTHERS)), initial=0))
-    return max(map(sub, depths, accumulate(depths, min)))
+    depths = list(accumulate(map(STEP.__getitem__, data.translate(None, OTHERS)), initial=0))
+    return max(map(int.__sub__, depths, accumulate(depths, min)))

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import libcst
 from libcst import CSTNode
 
-from auditor.source.text import LineStarts as LineStarts  # positions are what it is for: importable from both
+from auditor.source.text import LineStarts
 
 try:
     from libcst._nodes.internal import CodegenState
@@ -27,6 +27,8 @@ except ImportError as missing:  # pragma: no cover - needs another LibCST
         f"LibCST {libcst.LIBCST_VERSION} has no libcst._nodes.internal.CodegenState, on which positions rest; "
         "install a version of LibCST that auditor was tested with"
     ) from missing
+
+__all__ = ["LineStarts", "Spans", "spans"]
 
 
 @dataclass(frozen=True, slots=True)
