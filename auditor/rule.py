@@ -16,6 +16,7 @@ from auditor.finding import Confidence, Finding, Page, Severity
 if TYPE_CHECKING:
     from auditor.project.project import Project
     from auditor.source.module import SourceModule
+    from auditor.tools.report import Report
 
 ID = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
 SECTIONS = ("What it finds", "Why it matters", "Bad", "Good", "Limits")
@@ -56,6 +57,11 @@ class Rule:
     def check_project(self, project: Project) -> Iterator[Finding]:
         """Findings that need the linked project."""
         return iter(())
+
+    def judge(self, project: Project, report: Report) -> tuple[str, str] | None:
+        """What the rule says of a report of another tool that none of its findings accounts for: (reason, detail) refutes
+        it, with a proof behind it; ("", detail) confirms it; None where the facts do not decide."""
+        return None
 
     @classmethod
     def chapter(cls) -> str:

@@ -118,7 +118,7 @@ class Program:
             numbers = _ints(columns[1])
             self.facts = facts._replace(
                 line_starts=tuple(_ints(columns[0])),
-                statements=tuple(Statement(*numbers[i : i + 3]) for i in range(0, len(numbers), 3)),
+                statements=tuple(Statement(*numbers[i : i + 4]) for i in range(0, len(numbers), 4)),
             )
             if len(columns) != 2 + len(COLUMNS) * len(facts.functions):
                 raise Corrupt("a blob of facts lacks functions")

@@ -13,7 +13,7 @@ from auditor.facts.annotations import type_expr
 from auditor.facts.builder import CODE, Encoded
 from auditor.facts.expressions import literal_text
 from auditor.facts.model import (
-    NONE, Class, Comment, Const, Decorator, Field, FileFacts, Function, ImportFact, Param, Return, Root, Statement,
+    NONE, Class, Const, Decorator, Field, FileFacts, Function, ImportFact, Param, Return, Root, Statement,
     TypeExpr,
 )  # fmt: skip
 from auditor.facts.statements import STORE, Statements, dotted
@@ -78,10 +78,9 @@ class Lowering:
     def run(self) -> tuple[FileFacts, list[Encoded]]:
         self.lower(self.module.tree, NONE, NONE)
         functions = tuple(header for header in self.headers if header is not None)
-        comments: tuple[Comment, ...] = ()
         return (
             FileFacts(
-                functions, tuple(self.classes), tuple(self._imports()), self._exports(), comments,
+                functions, tuple(self.classes), tuple(self._imports()), self._exports(), (),
                 tuple(self._statements()), tuple(self.module.lines.starts), self._import_line(),
                 tuple(sorted(self._dynamic().items())), self.module.tree.encoding,
             ),
@@ -277,7 +276,7 @@ class Lowering:
             for node in scope.nodes(*SIMPLE):
                 start, end = spans[id(node)]
                 last = locate(end)[0]
-                found.append(Statement(locate(start)[0], last, last))
+                found.append(Statement(locate(start)[0], last, last, 0))
             for node in scope.nodes(*COMPOUND):
                 start, end = spans[id(node)]
                 decorators = getattr(node, "decorators", ())
@@ -285,10 +284,10 @@ class Lowering:
                 block = node.cases[0] if isinstance(node, cst.Match) else node.body
                 inner = block.body[0] if isinstance(block, cst.IndentedBlock) and block.body else block
                 header = self._header_end(start, spans[id(inner)][0] if id(inner) in spans else end)
-                found.append(Statement(locate(first)[0], header, locate(end)[0]))
+                found.append(Statement(locate(first)[0], header, locate(end)[0], int(isinstance(node, cst.FunctionDef | cst.ClassDef))))
             for node in scope.nodes(cst.ExceptHandler, cst.ExceptStarHandler):
                 start, end = spans[id(node)]
-                found.append(Statement(locate(start)[0], locate(start)[0], locate(end)[0]))
+                found.append(Statement(locate(start)[0], locate(start)[0], locate(end)[0], 0))
         return sorted(set(found))
 
     def _header_end(self, start: int, inner: int) -> int:

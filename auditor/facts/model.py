@@ -407,21 +407,23 @@ class ImportFact(NamedTuple):
     offset: int
 
 
-class Comment(NamedTuple):
-    """A directive comment, kept because another stage reads it (`# auditor: ...` and the waivers of other tools)."""
+class Directive(NamedTuple):
+    """A comment of ours (`# auditor: ...`), kept because the triage reads it."""
 
     line: int
     column: int
     text: str
-    alone: bool
+    alone_on_line: bool
 
 
 class Statement(NamedTuple):
-    """Lines of a statement: first, last of its header, last. Decorators belong to the header."""
+    """Lines of a statement: first, last of its header, last. Decorators belong to the header. `scope` is 1 for `def` and
+    `class`."""
 
     line: int
     header_end: int
     end: int
+    scope: int
 
 
 class FileFacts(NamedTuple):
@@ -434,7 +436,7 @@ class FileFacts(NamedTuple):
     classes: tuple[Class, ...]
     imports: tuple[ImportFact, ...]
     exports: tuple[str, ...] | None
-    comments: tuple[Comment, ...]
+    comments: tuple[Directive, ...]
     statements: tuple[Statement, ...]
     line_starts: tuple[int, ...]
     import_line: int

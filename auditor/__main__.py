@@ -1,0 +1,29 @@
+"""Front door: answers `--version` at once, then hands over to the command line.
+
+`python -m auditor` puts the working directory first on the path, and an audited folder may hold a `click.py`: the entry
+is dropped before anything else is imported.
+"""
+
+import sys
+
+if __name__ == "__main__" and sys.path and sys.path[0] in ("", __import__("os").getcwd()) and not sys.flags.safe_path:
+    del sys.path[0]
+
+
+def main() -> None:
+    """The console script."""
+    if sys.argv[1:] == ["--version"]:
+        from auditor import __version__
+
+        sys.stdout.write(f"auditor {__version__}\n")
+        return
+    import gc
+
+    gc.disable()  # decoding facts makes millions of small records and no cycles that matter
+    from auditor.cli import cli
+
+    cli.main(prog_name="auditor")
+
+
+if __name__ == "__main__":
+    main()
