@@ -22,6 +22,7 @@ from auditor.workers import Pool
 
 FACTS = "facts"
 STUBS = "stubs"
+TRACES = "traces"
 
 
 @dataclass(slots=True)
@@ -39,7 +40,8 @@ class Analysis:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How the engine runs: rules with options, local rule folders, cache, number of processes, models of a team."""
+    """How the engine runs: rules with options, local rule folders, cache, number of processes, models of a team, and a
+    name for the project, under which its traces are kept."""
 
     rules: Rules
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -47,6 +49,7 @@ class Settings:
     cache: Cache | None = None
     jobs: int = 0
     models: Mapping[str, Any] = field(default_factory=dict)
+    project: str = ""
 
     @property
     def processes(self) -> int:
@@ -63,7 +66,7 @@ def analyse(data: Mapping[str, bytes], settings: Settings) -> Analysis:
     findings = [finding for path in sorted(collected) for finding in collected[path].findings]
     errors = [(rule, path, what) for path in sorted(collected) for rule, what in collected[path].errors]
     found, failed = judge(project, rules)
-    _keep_stubs(project, settings)
+    _keep(project, settings)
     hidden = {path: item.hidden for path, item in sorted(collected.items()) if item.hidden}
     return Analysis(project, [*findings, *found], texts, losses, [*errors, *failed], hidden, parsed)
 
@@ -75,7 +78,12 @@ def link(programs: Mapping[str, Program], settings: Settings) -> Project:
     models = Models().load(settings.rules.models)
     for name, table in sorted(settings.models.items()):
         models.model(name).add(table, "[tool.auditor.models]")
-    return Project(programs, stubs, models)
+    stored = cache.get(TRACES, _traces_key(settings)) if cache is not None else None
+    return Project(programs, stubs, models, stored)
+
+
+def _traces_key(settings: Settings) -> str:
+    return hashlib.sha256(f"{engine_digest(settings.folders)}\0{settings.project}".encode()).hexdigest()
 
 
 def judge(project: Project, rules: Iterable[Rule]) -> tuple[list[Finding], list[tuple[str, str, str]]]:
@@ -141,10 +149,15 @@ def _key(digest: str, local: object, path: str, content: bytes) -> str:
     return hashlib.sha256(f"{digest}\0{local}\0{kind}\0".encode() + content).hexdigest()
 
 
-def _keep_stubs(project: Project, settings: Settings) -> None:
+def _keep(project: Project, settings: Settings) -> None:
+    """Store what was made anew: stubs that were parsed, traces of functions that were run."""
+    if settings.cache is None:
+        return
     stubs = project.symbols.stubs
-    if settings.cache is not None and isinstance(stubs, Typeshed) and stubs.fresh:
+    if isinstance(stubs, Typeshed) and stubs.fresh:
         settings.cache.put_many(STUBS, stubs.stored())
+    if project.linked.runs:
+        settings.cache.put(TRACES, _traces_key(settings), project.linked.traces.dump())
 
 
 def in_process(texts: Mapping[str, str], rules: Rules, options: Mapping[str, Mapping[str, Any]] | None = None) -> Analysis:

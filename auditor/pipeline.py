@@ -69,7 +69,7 @@ def run(request: Request) -> Outcome:
     validate_rules(config, rules.options(), (*rules.chapters, "external"))
     cache = None if request.cache is None else Cache(request.cache or directory())
     options = {name: config.options(name, rule.options) for name, rule in rules.rules.items()}
-    settings = Settings(rules, options, request.rules, cache, request.jobs, config.models)
+    settings = Settings(rules, options, request.rules, cache, request.jobs, config.models, str(config.root))
 
     request.progress("files")
     found = discover(str(config.root), request.paths, config.exclude, config.max_file_size)

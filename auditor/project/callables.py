@@ -161,10 +161,11 @@ class Calls:
         if receiver is None or exact or not bound:
             return plain
         key = (function, receiver)
+        subclasses = self.world.below(receiver)
         found = self._overrides.get(key)
         if found is None:
             below: dict[FunctionNode, Target] = {}
-            for sub in receiver.descendants():
+            for sub in subclasses:
                 override = sub.methods.get(function.name)
                 if override is not None and override is not function:
                     below[override] = Target(override, sub, bound, False)
@@ -367,8 +368,8 @@ _METHODS = frozenset({
 def _rank(atom: object) -> tuple[str, str]:
     """A total order of atoms that does not depend on hashing."""
     match atom:
-        case Callee(function, receiver, _, _):
-            return "callee", f"{function.key}{receiver.dotted if receiver else ''}"
+        case Callee(function, receiver, bound, exact):
+            return "callee", f"{function.key}{receiver.dotted if receiver else ''}{bound}{exact}"
         case ClassObject(cls) | Instance(cls, _, _):
             return type(atom).__name__, cls if isinstance(cls, str) else cls.dotted
         case Outside(path):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from auditor.project.callables import CallResult, Calls
 from auditor.project.infer import Inference
 from auditor.project.symbols import FunctionNode, Symbols
+from auditor.project.traces import Traces
 from auditor.project.types import TOP
 from auditor.project.world import World
 
@@ -17,37 +18,44 @@ MAX_ROUNDS = 40  # a state that still moves then is widened: what moved becomes 
 
 
 class Linked:
-    """The finished stratum: the world and, for each function, the result of each of its calls by operation."""
+    """The finished stratum: the world and, for each function, the result of each of its calls by operation. `runs` counts
+    the functions that were run, beside those whose trace was valid."""
 
-    def __init__(self, symbols: Symbols) -> None:
+    def __init__(self, symbols: Symbols, stored: bytes | None = None) -> None:
         self.symbols = symbols
         self.world = World(symbols)
         self.calls = Calls(self.world)
+        self.traces = Traces(symbols, stored)
         self.results: dict[FunctionNode, dict[int, CallResult]] = {}
         self.rounds = 0
         self.runs = 0
         functions = list(symbols.functions())
-        stale = self._settle(functions)
+        self._settle(functions)
         for function in functions:
             self._open_parameters(function)
-        stale = self.world.advance()
-        self._settle(stale)
-        self.world.reader = None
+        self._settle(self.world.advance())
 
-    def _settle(self, stale: list[FunctionNode]) -> list[FunctionNode]:
+    def _settle(self, stale: list[FunctionNode]) -> None:
         while stale:
             self.rounds += 1
             for function in stale:
-                self.results[function] = self.run(function).results
+                trace = self.traces.find(function, self.world)
+                if trace is not None:
+                    self.world.take(function, [*(k for k, _ in trace.asked), *(("below", c, "") for c, _ in trace.below)], trace.said)
+                    self.results[function] = trace.results
+                    continue
+                self.world.begin()
+                results = self.run(function).results
+                asked, said = self.world.end(function)
+                self.results[function] = results
+                self.traces.record(function, asked, said, results, self.world)
             if self.rounds > MAX_ROUNDS:
                 self.world.added = dict.fromkeys(self.world.added, TOP)
             stale = self.world.advance()
-        return stale
 
     def run(self, function: FunctionNode) -> Inference:
         """One run over a function against the present state."""
         self.runs += 1
-        self.world.reader = function
         inference = Inference(function, self.world, self.calls)
         inference.run()
         return inference
@@ -57,4 +65,4 @@ class Linked:
         for param in function.header.params:
             if param.annotation is None and param.kind in ("positional", "normal", "keyword"):
                 if ("param", function, param.name) not in self.world.state:
-                    self.world.add("param", function, param.name, TOP)
+                    self.world.take(function, (), {("param", function, param.name): TOP})

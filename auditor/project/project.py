@@ -21,17 +21,24 @@ NO_CALLS: Mapping[int, CallResult] = {}
 
 class Project:
     """All files, linked. `programs` maps posix paths to decoded facts; `stubs` gives the standard library; `models` what
-    is known of other libraries."""
+    is known of other libraries; `traces` are those of an earlier run, valid or not."""
 
-    def __init__(self, programs: Mapping[str, Program], stubs: Stubs | None = None, models: Models | None = None) -> None:
+    def __init__(
+        self,
+        programs: Mapping[str, Program],
+        stubs: Stubs | None = None,
+        models: Models | None = None,
+        traces: bytes | None = None,
+    ) -> None:
         self.programs = programs
+        self.traces = traces
         self.symbols = Symbols(programs, stubs)
         self.models = models or Models()
         self._flows: dict[FunctionNode, Flow] = {}
 
     @cached_property
     def linked(self) -> Linked:
-        return Linked(self.symbols)
+        return Linked(self.symbols, self.traces)
 
     @property
     def world(self) -> World:

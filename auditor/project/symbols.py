@@ -152,7 +152,7 @@ class ClassNode:
     """A class of the project. `mro` begins with the class itself and holds the project's classes; `open` says that a
     base could not be resolved to a project class (`externals` names those that are known by path)."""
 
-    __slots__ = ("bases", "externals", "header", "key", "methods", "module", "mro", "open", "subclasses")
+    __slots__ = ("_below", "bases", "externals", "header", "key", "methods", "module", "mro", "open", "subclasses")
 
     def __init__(self, module: Module, header: Class) -> None:
         self.module = module
@@ -164,6 +164,7 @@ class ClassNode:
         self.open = False
         self.mro: tuple[ClassNode, ...] = (self,)
         self.subclasses: list[ClassNode] = []
+        self._below: list[ClassNode] | None = None
 
     def __repr__(self) -> str:
         return f"ClassNode({self.dotted})"
@@ -186,6 +187,11 @@ class ClassNode:
 
     def descendants(self) -> list[ClassNode]:
         """All subclasses, transitively, without the class itself, in the order of their keys."""
+        if self._below is None:
+            self._below = self._all_below()
+        return self._below
+
+    def _all_below(self) -> list[ClassNode]:
         found: dict[tuple[str, int], ClassNode] = {}
         stack = list(self.subclasses)
         while stack:

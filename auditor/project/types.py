@@ -54,7 +54,9 @@ class Super(NamedTuple):
 
 
 class Unknown(NamedTuple):
-    """Not decided by the source."""
+    """Not decided by the source. `many`: more than six atoms met here, whatever is joined to it."""
+
+    many: bool = False
 
 
 Atom = Instance | ClassObject | ModuleObject | Callee | Outside | Super | Unknown
@@ -63,6 +65,8 @@ Type = frozenset[Atom]
 BOTTOM: Type = frozenset()
 UNKNOWN = Unknown()
 TOP: Type = frozenset((UNKNOWN,))
+_MANY = Unknown(many=True)
+MANY: Type = frozenset((UNKNOWN, _MANY))
 
 
 def instance(cls: ClassNode | str, *args: Type, exact: bool = False) -> Type:
@@ -90,7 +94,7 @@ def join(one: Type, other: Type) -> Type:
     both = one | other
     if len(both) == len(one):
         return one
-    return _normal(both)
+    return MANY if _MANY in both else _normal(both)
 
 
 def union(types: Iterable[Type]) -> Type:
@@ -115,7 +119,7 @@ def _normal(atoms: Type) -> Type:
             merged[atom.cls] = atom
         else:
             merged[atom] = atom
-    return frozenset(merged.values()) if len(merged) <= MAX_ATOMS else TOP
+    return frozenset(merged.values()) if len(merged) <= MAX_ATOMS else MANY
 
 
 def flat(types: Type) -> Type:

@@ -7,7 +7,7 @@ functions nor that of files can be seen in the result.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from auditor.facts.model import NONE, Call, Closure, Root
 from auditor.project.annotate import Annotations
@@ -30,7 +30,8 @@ class World:
         self.state: dict[Key, Type] = {}
         self.readers: dict[Key, dict[FunctionNode, None]] = {}
         self.added: dict[Key, Type] = {}
-        self.reader: FunctionNode | None = None
+        self.asked: dict[Key, None] | None = None  # questions of the run under way
+        self.said: dict[Key, Type] = {}  # what that run adds
         self._wrappers: dict[FunctionNode, tuple[FunctionNode, ...]] = {}
         self._stub_classes: dict[str, ClassNode | None] = {}
         self._stub_members: dict[tuple[ClassNode, str], Type | FunctionNode | None] = {}
@@ -39,15 +40,40 @@ class World:
     # --- state ---
     def read(self, kind: str, owner: object, name: str = "") -> Type:
         key = (kind, owner, name)
-        if self.reader is not None:
-            self.readers.setdefault(key, {})[self.reader] = None
+        if self.asked is not None:
+            self.asked[key] = None
         return self.state.get(key, BOTTOM)
 
     def add(self, kind: str, owner: object, name: str, value: Type) -> None:
         if value:
             key = (kind, owner, name)
+            before = self.said.get(key)
+            self.said[key] = flat(value) if before is None else join(before, flat(value))
+
+    def below(self, cls: ClassNode) -> list[ClassNode]:
+        """The subclasses of a class; a question too, since any file may add one."""
+        if self.asked is not None:
+            self.asked["below", cls, ""] = None
+        return cls.descendants()
+
+    def begin(self) -> None:
+        """A run over a function begins: its questions and additions are kept apart."""
+        self.asked, self.said = {}, {}
+
+    def end(self, function: FunctionNode) -> tuple[list[Key], dict[Key, Type]]:
+        """The run is over: its questions in the order in which they were asked, and what it adds."""
+        asked, said = list(self.asked or ()), self.said
+        self.asked, self.said = None, {}
+        self.take(function, asked, said)
+        return asked, said
+
+    def take(self, function: FunctionNode, asked: Iterable[Key], said: Mapping[Key, Type]) -> None:
+        """Enter the questions and additions of a run."""
+        for key in asked:
+            self.readers.setdefault(key, {})[function] = None
+        for key, value in said.items():
             before = self.added.get(key)
-            self.added[key] = flat(value) if before is None else join(before, flat(value))
+            self.added[key] = value if before is None else join(before, value)
 
     def advance(self) -> list[FunctionNode]:
         """Join what was added; the functions that read a key whose type grew, in order."""
@@ -159,7 +185,7 @@ class World:
             return found
         if not exact:  # a mixin or an abstract base: what the subclasses say
             below: Type = BOTTOM
-            for sub in cls.descendants():
+            for sub in self.below(cls):
                 override = sub.methods.get(name)
                 if override is not None and not override.is_property:
                     below = join(below, frozenset((Callee(override, sub, not override.is_static, False),)))
