@@ -20,6 +20,11 @@ def main() -> None:
     import gc
 
     gc.disable()  # decoding facts makes millions of small records and no cycles that matter
+    from auditor.warm import answer
+
+    status = answer(sys.argv[1:])
+    if status is not None:
+        sys.exit(status)
     from auditor.cli import cli
 
     cli.main(prog_name="auditor")

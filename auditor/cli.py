@@ -12,6 +12,7 @@ import click
 
 from auditor import __version__
 from auditor.config import Config, ConfigError, Gate, load
+from auditor.warm import remember
 
 PROFILES = {"audit": "ruff,bandit,mypy", "ci": "ruff,bandit,mypy", "hook": "ruff"}
 FORMATS = ("full", "concise", "grouped", "json", "jsonl", "markdown", "sarif", "github", "gitlab", "junit", "rdjson", "summary", "html")
@@ -74,9 +75,28 @@ def _given(options: Mapping[str, Any]) -> dict[str, Any]:
 def _audit(paths: tuple[str, ...], files: tuple[str, ...] | None, options: Mapping[str, Any]) -> None:
     from auditor import pipeline
 
-    outcome = _guarded(lambda: pipeline.run(_request(paths, files, options)))
-    _write(outcome, options)
+    request = _guarded(lambda: _request(paths, files, options))
+    outcome = _guarded(lambda: pipeline.run(request))
+    printed = _write(outcome, options)
+    if request.cache is not None:
+        remember(sys.argv[1:], _record(request), printed, outcome.status)
     sys.exit(outcome.status)
+
+
+def _record(request: Any) -> dict[str, object]:
+    """What must not have changed for this run to be replayed; see `warm`."""
+    config = request.config
+    first = Path(os.path.realpath(request.paths[0] if request.paths else "."))
+    start = first if first.is_dir() else first.parent
+    files = [str(folder / "pyproject.toml") for folder in (start, *start.parents)]
+    baseline = request.baseline if request.baseline not in (None, "auto", "none") else config.baseline
+    if baseline:
+        files.append(os.path.join(config.root, baseline))
+    extends = any("extend" in Path(file).read_text("utf-8", "replace") for file in files[: len(start.parents) + 1] if os.path.isfile(file))
+    return {
+        "root": str(config.root), "files": files, "paths": list(request.paths), "exclude": list(config.exclude),
+        "limit": config.max_file_size, "extends": extends,
+    }  # fmt: skip
 
 
 def _request(paths: tuple[str, ...], files: tuple[str, ...] | None, options: Mapping[str, Any]) -> Any:
@@ -144,8 +164,8 @@ def _fail(message: str) -> NoReturn:
     sys.exit(2)
 
 
-def _write(outcome: Any, options: Mapping[str, Any]) -> None:
-    """The report to stdout and the files that were asked for."""
+def _write(outcome: Any, options: Mapping[str, Any]) -> bytes:
+    """The report to stdout and the files that were asked for; gives what went to stdout."""
     import json
 
     from auditor.report import render
@@ -161,13 +181,16 @@ def _write(outcome: Any, options: Mapping[str, Any]) -> None:
             _fail(f"--output {name}={path}: write FORMAT=PATH with one of {', '.join(FORMATS)}")
     if not any(path == "-" for _, path in pairs):
         pairs.insert(0, (options.get("form") or ("full" if terminal else "concise"), "-"))
+    printed = b""
     try:
         for name, path in pairs:
             encoding = (sys.stdout.encoding or "").lower()
             text = render(outcome.audit, name, **shared, color=color and path == "-", ascii="utf" not in encoding and path == "-")
-            write(path, text)
+            data = write(path, text)
+            printed += data if path == "-" else b""
     except OutputError as error:
         _fail(str(error))
+    return printed
 
 
 @cli.command()

@@ -14,12 +14,13 @@ class OutputError(Exception):
     """A report that could not be written; names the path, the reason and the mend."""
 
 
-def write(path: str, text: str | bytes) -> None:
-    """Write a report; "-" is stdout. Raises OutputError."""
+def write(path: str, text: str | bytes) -> bytes:
+    """Write a report; "-" is stdout. Gives the bytes written. Raises OutputError."""
     data = text.encode("utf-8", "backslashreplace") if isinstance(text, str) else text
     if path == "-":
+        data = data if data.endswith(b"\n") or not data else data + b"\n"
         _stdout(data)
-        return
+        return data
     target = Path(path)
     if target.suffix in (".py", ".pyi", ".toml", ".ipynb") or _is_foreign(target):
         raise OutputError(f"--output {path}: that is a file of the project, not a report of ours; choose another name")
@@ -38,12 +39,13 @@ def write(path: str, text: str | bytes) -> None:
             raise
     except OSError as error:
         raise OutputError(f"--output {path}: {error.strerror or error}; choose a folder that can be written") from error
+    return data
 
 
 def _stdout(data: bytes) -> None:
     try:
         sys.stdout.flush()
-        sys.stdout.buffer.write(data if data.endswith(b"\n") or not data else data + b"\n")
+        sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     except BrokenPipeError:  # the reader has gone; what it wanted it has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
