@@ -68,11 +68,13 @@ def writes(op: Op) -> tuple[int, ...]:
 
 
 class Flow:
-    """The control flow graph of a body. Exceptional edges lead from each block of a region to its handlers and cleanup."""
+    """The control flow graph of a body. Exceptional edges lead from each block of a region to its handlers and cleanup.
+    `cut` are edges (block, kind, target) that are left out, exceptional ones with the kind None."""
 
-    def __init__(self, body: Body) -> None:
+    def __init__(self, body: Body, cut: frozenset[tuple[int, Edge | None, int]] = frozenset()) -> None:
         self.body = body
-        self.successors: list[tuple[tuple[Edge | None, int], ...]] = [self._out(block) for block in body.blocks]
+        self.cut = cut
+        self.successors: list[tuple[tuple[Edge | None, int], ...]] = [self._out(n, block) for n, block in enumerate(body.blocks)]
         self.predecessors: list[list[int]] = [[] for _ in body.blocks]
         for number, out in enumerate(self.successors):
             for _, target in out:
@@ -81,7 +83,7 @@ class Flow:
         self.rank = {number: i for i, number in enumerate(self.order)}
         self._dominators: list[int] | None = None
 
-    def _out(self, block: Block) -> tuple[tuple[Edge | None, int], ...]:
+    def _out(self, number: int, block: Block) -> tuple[tuple[Edge | None, int], ...]:
         found: list[tuple[Edge | None, int]] = [(kind, target) for kind, target in block.edges if target >= 0]
         region = block.region
         while region != NONE:
@@ -90,7 +92,7 @@ class Flow:
             if guard.cleanup != NONE:
                 found.append((None, guard.cleanup))
             region = guard.parent
-        return tuple(found)
+        return tuple(e for e in found if (number, *e) not in self.cut) if self.cut else tuple(found)
 
     def _order(self) -> list[int]:
         """Reverse postorder of what the entry reaches."""

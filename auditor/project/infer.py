@@ -47,7 +47,7 @@ class Inference:
         self.env: Env = {}
         self.results: dict[int, CallResult] = {}
         self.first_local = {str(p.name): i for i, p in enumerate(self.places) if p.root is Root.LOCAL and not p.path}
-        self.is_module = function.index == 0
+        self.watch: Callable[[Inference, int, Any], None] | None = None  # told of each operation before its step
         self.is_class = function.header.kind == "class"
 
     # --- the run ---
@@ -71,6 +71,8 @@ class Inference:
             before = dict(self.env) if block.region != NONE else self.env
             for rank in range(block.start, block.end):
                 op = self.body.ops[rank]
+                if self.watch is not None:
+                    self.watch(self, rank, op)
                 step = _STEPS.get(type(op))
                 if step is not None:
                     step(self, op, rank)

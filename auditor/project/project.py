@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 
 from auditor.facts.codec import Program
-from auditor.facts.model import Call, Const
+from auditor.facts.model import Call, Const, Select
 from auditor.finding import Step
 from auditor.project.callables import CallResult, Target
-from auditor.project.flow import Flow
+from auditor.project.contexts import Contexts
+from auditor.project.flow import Flow, reads
 from auditor.project.graph import Graph, Node
+from auditor.project.infer import Inference
 from auditor.project.link import Linked
-from auditor.project.models import Condition, Models, Role
+from auditor.project.models import ANY, Condition, Model, Models, Role
+from auditor.project.suspension import Suspension
 from auditor.project.symbols import FunctionNode, Stubs, Symbols
+from auditor.project.types import BOTTOM, Type, join, union
 from auditor.project.world import World
 
 NO_CALLS: Mapping[int, CallResult] = {}
@@ -35,6 +40,7 @@ class Project:
         self.symbols = Symbols(programs, stubs)
         self.models = models or Models()
         self._flows: dict[FunctionNode, Flow] = {}
+        self._types: dict[FunctionNode, dict[tuple[int, int], Type]] = {}
 
     @cached_property
     def linked(self) -> Linked:
@@ -64,19 +70,63 @@ class Project:
         """Every call of a function by the index of its operation."""
         return self.linked.results.get(function, NO_CALLS)
 
+    def types(self, function: FunctionNode) -> Mapping[tuple[int, int], Type]:
+        """The types of what each operation of a function reads: (operation, operand) -> type."""
+        found = self._types.get(function)
+        if found is None:
+            found = self._types[function] = {}
+            inference = Inference(function, self.world, self.linked.calls)
+            inference.watch = lambda run, rank, op: found.update(
+                {(rank, x): join(found.get((rank, x), BOTTOM), run.value(x)) for x in reads(op)}
+            )
+            inference.run()
+        return found
+
+    def type_of(self, function: FunctionNode, operand: int) -> Type:
+        """The type of a place, joined over all operations that read it."""
+        return union(value for (_, place), value in self.types(function).items() if place == operand)
+
+    @cached_property
+    def suspension(self) -> Suspension:
+        """Which awaits may let other tasks run."""
+        return Suspension(self)
+
+    @cached_property
+    def contexts(self) -> Contexts:
+        """Which loops, threads and roots come to a function."""
+        return Contexts(self)
+
     def role(self, function: FunctionNode, op: int, model: str) -> tuple[str, Role] | None:
-        """The role of a call by a library model, with the path that matched; None if it has none."""
+        """The role of a call by a model, with the path that matched; None if it has none. What a team says of a callee,
+        of its own code too, goes before what is known of libraries."""
         call = function.body.ops[op]
         result = self.calls(function).get(op)
         if result is None or not isinstance(call, Call):
             return None
+        known = self.models.model(model)
+        for path, role in self._by_team(function, call, result, known) if known.of_team else ():
+            if self._applies(function, call, role):
+                return path, role
         for path in result.externals:
-            for role in self.models.model(model).roles(path):
-                if all(self._holds(function, call, c) for c in role.when) and not any(
-                    self._holds(function, call, c) for c in role.unless
-                ):
+            for role in known.roles(path):
+                if self._applies(function, call, role):
                     return path, role
         return None
+
+    @staticmethod
+    def _by_team(function: FunctionNode, call: Call, result: CallResult, known: Model) -> Iterator[tuple[str, Role]]:
+        """Roles by path; of a call with an unknown callee also those by the method's name, with the path as written."""
+        own = [f"{t.function.module.name}.{t.function.symbol}" for t in result.targets if not t.wrapper]
+        inherited = [f"{t.receiver.dotted}.{t.function.name}" for t in result.targets if t.receiver is not None and not t.wrapper]
+        for path in dict.fromkeys((*result.externals, *own, *inherited)):
+            yield from ((path, role) for role in known.team_roles(path))
+        place = function.body.places[call.callee]
+        if result.how in ("partial", "unknown") and place.path and place.path[-1].kind is Select.ATTR:
+            for role in known.team_roles(f"{ANY}{place.path[-1].value}"):
+                yield describe(function.body, call.callee), replace(role, attributes={**role.attributes, "by_name": True})
+
+    def _applies(self, function: FunctionNode, call: Call, role: Role) -> bool:
+        return all(self._holds(function, call, c) for c in role.when) and not any(self._holds(function, call, c) for c in role.unless)
 
     @staticmethod
     def _holds(function: FunctionNode, call: Call, condition: Condition) -> bool:
