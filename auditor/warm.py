@@ -108,7 +108,7 @@ def _surroundings(root: str, files: Sequence[str], paths: Sequence[str], exclude
     found = discover(root, paths, exclude, limit)
     told = (found.commit, found.dirty, found.excluded, found.links_not_followed, found.notes, [str(x) for x in found.skipped])
     digest.update(repr(told).encode("utf-8", "surrogateescape"))
-    for file in found.files:
-        digest.update(file.path.encode("utf-8", "surrogateescape") + b"\0")
-        digest.update(hashlib.sha256(read(root, file, limit)).digest())
+    for source in found.files:
+        digest.update(source.path.encode("utf-8", "surrogateescape") + b"\0")
+        digest.update(hashlib.sha256(read(root, source, limit)).digest())
     return digest.hexdigest()

@@ -166,7 +166,7 @@ class Flow:
             edges = [(kind, target) for kind, target in self.successors[above] if kind in (Edge.TRUE, Edge.FALSE)]
             for kind, target in edges:
                 others = [t for _, t in self.successors[above] if t != target]
-                alone = [p for p in self.predecessors[target] if p != above and not self.dominates(target, p)]
+                alone = [p for p in self.predecessors[target] if p != above and p in self.rank and not self.dominates(target, p)]
                 if target == current and target not in others and not alone:
                     yield self.body.blocks[above].end - 1, kind is Edge.TRUE
             current = above

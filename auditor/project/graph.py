@@ -1,20 +1,23 @@
 """The call graph that summaries run over: what a function runs before it returns.
 
 A node is a function together with the concrete class of its `self`: a method that calls `self.m()` runs the `m` of that
-class and no sibling's. Edges are synchronous: a plain call, a property that is read, the entry of a manager. A coroutine
-that is merely called does not run; it is a root of its own.
+class and no sibling's; and with the constants that its caller passes, as far as they decide its branches. Edges are
+synchronous: a plain call, a property that is read, a manager that is entered or left, a generator that is iterated. A
+coroutine that is merely called does not run; it is a root of its own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from auditor.facts.model import (
-    NONE, Await, Call, Enter, Op, Root, Select, Store,
+    NONE, Await, Call, Enter, Exit, Iterate, Op, Root, Select, Store,
 )  # fmt: skip
 from auditor.project.callables import CallResult, Target
 from auditor.project.containers import element
-from auditor.project.flow import reads
+from auditor.project.feasible import Given, bound_constants, feasible
+from auditor.project.flow import Flow, consumers, describe, reads
 from auditor.project.symbols import ClassNode, FunctionNode
 from auditor.project.types import Callee, Instance, Type, instance, without_none
 
@@ -22,20 +25,28 @@ if TYPE_CHECKING:
     from auditor.project.project import Project
 
 
+MAX_GIVEN = 8  # sets of constants that a function is followed with; more and it runs with none
+APPLIED = frozenset({"map", "filter", "sorted", "max", "min", "reduce", "sort", "any", "all", "list"})  # they call what they are given
+CONSUMERS = frozenset({"list", "tuple", "set", "sorted", "sum", "max", "min", "any", "all", "dict", "frozenset", "enumerate", "zip", "next", "join", "extend", "update"})
+MANAGER_DECORATORS = ("contextmanager", "asynccontextmanager")
+
+
 class Node(NamedTuple):
-    """A function, run with a `self` of exactly this class (None: no self, or any)."""
+    """A function, run with a `self` of exactly this class (None: no self, or any) and with these constant arguments."""
 
     function: FunctionNode
     receiver: ClassNode | None
+    given: Given = ()
 
     @property
     def order(self) -> tuple[object, ...]:
-        return (*self.function.key, self.receiver.key if self.receiver is not None else ("", 0))
+        return (*self.function.key, self.receiver.key if self.receiver is not None else ("", 0), self.given)
 
 
 class Run(NamedTuple):
     """An edge: operation `op` runs `target`. `others` are what it may run instead, for another class of the receiver;
-    `unsure` says that the callee is known only in part. `kind`: call, property, enter or wrapper."""
+    `unsure` says that the callee is known only in part. `kind`: call, property, enter, exit, iterate, applied or
+    wrapper."""
 
     op: int
     target: Node
@@ -45,14 +56,19 @@ class Run(NamedTuple):
 
 
 class Graph:
-    """Edges of nodes, computed when they are asked for and remembered."""
+    """Edges of nodes, computed when they are asked for and remembered. With `on_loop` they are those of code that runs on
+    an event loop, each function with the constants that its caller passes (see `feasible`); else nothing is ruled out."""
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, on_loop: bool = False) -> None:
         self.project = project
+        self.on_loop = on_loop
         self._runs: dict[Node, tuple[Run, ...]] = {}
         self._plain: dict[FunctionNode, tuple[Run, ...]] = {}
         self._on_self: dict[FunctionNode, tuple[int, ...]] = {}
         self._classes: dict[tuple[FunctionNode, ClassNode], list[Node]] = {}
+        self._flows: dict[tuple[FunctionNode, Given], Flow] = {}
+        self._live: dict[tuple[FunctionNode, Given], frozenset[int] | None] = {}
+        self._variants: dict[FunctionNode, set[Given]] = {}
 
     def runs(self, node: Node) -> tuple[Run, ...]:
         """What a node runs synchronously, in the order of operations."""
@@ -65,11 +81,50 @@ class Graph:
                 for op in own:
                     runs.extend(self._for_class(function, op, node.receiver))
                 runs.sort(key=lambda r: r.op)
-                found = tuple(runs)
             else:
-                found = self._shared(function)
-            self._runs[node] = found
+                runs = list(self._shared(function))
+            if self.on_loop:
+                runs = [self._specialised(node, run) for run in runs if self.live(node, run.op)]
+            found = self._runs[node] = tuple(runs)
         return found
+
+    def flow(self, node: Node) -> Flow:
+        """The control flow of a node; with `on_loop` without the ways that the loop and its constants rule out."""
+        if not self.on_loop:
+            return self.project.flow(node.function)
+        key = (node.function, node.given)
+        found = self._flows.get(key)
+        if found is None:
+            found = self._flows[key] = feasible(self.project, *key)
+        return found
+
+    def live(self, node: Node, op: int) -> bool:
+        """Whether an operation of a node can run."""
+        key = (node.function, node.given)
+        if key not in self._live:
+            flow = self.flow(node)
+            blocks = node.function.body.blocks
+            ranks = frozenset(r for n in flow.order for r in range(blocks[n].start, blocks[n].end))
+            self._live[key] = ranks if flow.cut else None
+        known = self._live[key]
+        return known is None or op in known
+
+    def _specialised(self, node: Node, run: Run) -> Run:
+        """The edge with the constants that the call passes."""
+        if run.kind != "call":
+            return run
+        nodes = [self._given(node, run.op, target) for target in (run.target, *run.others)]
+        return run._replace(target=nodes[0], others=tuple(nodes[1:]))
+
+    def _given(self, node: Node, op: int, target: Node) -> Node:
+        given = bound_constants(node.function, node.given, op, target.function, 0 if target.receiver is None else 1)
+        if not given:
+            return target
+        variants = self._variants.setdefault(target.function, set())
+        if given not in variants and len(variants) >= MAX_GIVEN:
+            return target
+        variants.add(given)
+        return target._replace(given=given)
 
     def result_for(self, node: Node, op: int) -> CallResult | None:
         """The result of a call when `self` is of the node's class."""
@@ -102,6 +157,8 @@ class Graph:
             runs: list[Run] = []
             for op, result in sorted(self.project.calls(function).items()):
                 runs.extend(self._edges(op, result))
+                runs.extend(self._generators(function, op, result))
+                runs.extend(self._applied(function, op, result))
             runs.extend(self._implicit(function))
             found = self._plain[function] = tuple(sorted(runs, key=lambda r: (r.op, r.target.order)))
         return found
@@ -122,6 +179,37 @@ class Graph:
         nodes = list(dict.fromkeys(nodes))
         runs.extend(Run(op, node, "call", unsure, tuple(n for n in nodes if n is not node)) for node in nodes)
         return runs
+
+    def _generators(self, function: FunctionNode, op: int, result: CallResult) -> Iterator[Run]:
+        """A generator runs where it is iterated, the generator of a manager where the `with` stands."""
+        targets = [t for t in result.targets if t.function.header.is_generator and not t.function.header.is_async and not t.wrapper]
+        if not targets:
+            return
+        body = function.body
+        for target in targets:
+            is_manager = any(d.name.rpartition(".")[2] in MANAGER_DECORATORS for d in target.function.header.decorators)
+            if is_manager:
+                if any(isinstance(body.ops[r], Enter) for r in consumers(body, op)):
+                    yield from (Run(op, node, "enter") for node in self._nodes(target))
+            elif any(self._iterates(function, body.ops[r]) for r in consumers(body, op)):
+                yield from (Run(op, node, "iterate") for node in self._nodes(target))
+
+    @staticmethod
+    def _iterates(function: FunctionNode, op: Op) -> bool:
+        if isinstance(op, Iterate):
+            return not op.is_async
+        return isinstance(op, Call) and _last_name(function, op) in CONSUMERS
+
+    def _applied(self, function: FunctionNode, op: int, result: CallResult) -> Iterator[Run]:
+        """`map(f, xs)`, `sorted(xs, key=f)`: the builtin calls f."""
+        call = function.body.ops[op]
+        if not result.handed or not isinstance(call, Call) or _last_name(function, call) not in APPLIED:
+            return
+        if not any(path.startswith(("builtins.", "functools.")) for path in result.externals):
+            return
+        for target in result.handed:
+            if not target.function.header.is_async and not target.function.header.is_generator:
+                yield from (Run(op, node, "applied") for node in self._nodes(target))
 
     def _nodes(self, target: Target) -> list[Node]:
         """The target with each class that its receiver can have."""
@@ -173,11 +261,12 @@ class Graph:
         runs: list[Run] = []
         body = function.body
         for rank, op in enumerate(body.ops):
-            if isinstance(op, Enter) and not op.is_async:
+            if isinstance(op, Enter | Exit) and not op.is_async and not (isinstance(op, Exit) and op.raising):
+                kind = "enter" if isinstance(op, Enter) else "exit"
                 for atom in self._manager(function, op):
-                    method = atom.method("__enter__")
-                    if method is not None:
-                        runs.append(Run(rank, Node(method, atom), "enter"))
+                    method = atom.method(f"__{kind}__")
+                    if method is not None and not method.header.is_async:
+                        runs.append(Run(rank, Node(method, atom), kind))
         owner = method_of(function)
         if owner is None or owner.cls is None:
             return runs
@@ -195,7 +284,7 @@ class Graph:
                         runs.append(Run(rank, Node(properties[operand], owner.cls), "property"))
         return runs
 
-    def _manager(self, function: FunctionNode, op: Enter) -> list[ClassNode]:
+    def _manager(self, function: FunctionNode, op: Enter | Exit) -> list[ClassNode]:
         results = self.project.calls(function)
         body = function.body
         made = [rank for rank, other in enumerate(body.ops) if isinstance(other, Call) and other.dst == op.src]
@@ -203,6 +292,10 @@ class Graph:
         return sorted(
             (a.cls for t in types for a in t if isinstance(a, Instance) and isinstance(a.cls, ClassNode)), key=lambda c: c.key
         )
+
+
+def _last_name(function: FunctionNode, call: Call) -> str:
+    return describe(function.body, call.callee).rpartition(".")[2]
 
 
 def method_of(function: FunctionNode) -> FunctionNode | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from auditor.facts.model import OPERATORS, Body, Branch, Call, Compare, Const, Place, Root, Select, Selector, Store
-from auditor.project.flow import writes
+from auditor.facts.model import OPERATORS, Body, Branch, Call, Compare, Const, Op, Place, Root, Select, Selector, Store
+from auditor.project.flow import Flow, writes
 from auditor.project.symbols import FunctionNode
 
 if TYPE_CHECKING:
@@ -21,18 +21,46 @@ def cached(function: FunctionNode) -> bool:
     return any(d.name.rpartition(".")[2] in CACHES for d in function.header.decorators)
 
 
-def once(project: Project, function: FunctionNode, op: int) -> bool:
-    """Whether an operation stands behind `if x is None` (`not x`, `k not in x`, `len(x) == 0`, `not hasattr`) and the code
-    behind that test assigns x. A test that only looks alike, without the assignment, is no such guard."""
-    flow = project.flow(function)
+def once(project: Project, function: FunctionNode, op: int, flow: Flow | None = None) -> bool:
+    """Whether an operation stands behind `if x is None` (`not x`, `k not in x`, `len(x) == 0`, `not hasattr`, a method that
+    asks so) and the code behind that test assigns x. A test that only looks alike, without the assignment, is no such
+    guard. `flow` is the control flow in which the guards are read, that of the function by default."""
+    flow = flow or project.flow(function)
     block = flow.block_of(op)
     for branch, outcome in flow.guards(block):
         for place in _missing(function.body, branch, outcome):
             if place.root is Root.LOCAL and not place.path:
                 continue  # a local name is missing anew in each call
-            if _fills(project, function, branch, outcome, place):
+            if _fills(project, function, flow, branch, outcome, place):
+                return True
+        if not outcome and _remembers(project, function, flow, branch):
+            return True
+    return False
+
+
+def ready(function: FunctionNode, op: int, tests: Iterable[str], flow: Flow) -> bool:
+    """Whether a method call stands behind a test of the same object that says that it will not wait: `not empty` for
+    `if not q.empty(): q.get()`, `done` for `if f.done(): f.result()`."""
+    body = function.body
+    call = body.ops[op]
+    if not isinstance(call, Call):
+        return False
+    owner = body.places[call.callee]
+    wanted = {(word.removeprefix("not "), not word.startswith("not ")) for word in tests}
+    for branch, outcome in flow.guards(flow.block_of(op)):
+        test = body.ops[branch]
+        made = _made(body, branch, test.test) if isinstance(test, Branch) else None
+        if isinstance(made, Call):
+            asked = body.places[made.callee]
+            same = asked.root is owner.root and asked.name == owner.name and asked.path[:-1] == owner.path[:-1]
+            if same and asked.path and owner.path and (str(asked.path[-1].value), outcome) in wanted:
                 return True
     return False
+
+
+def _made(body: Body, before: int, operand: int) -> Op | None:
+    """The last operation before another that writes an operand."""
+    return next((o for o in reversed(body.ops[:before]) if operand in writes(o)), None)
 
 
 def _missing(body: Body, branch: int, outcome: bool) -> Iterator[Place]:
@@ -45,7 +73,7 @@ def _missing(body: Body, branch: int, outcome: bool) -> Iterator[Place]:
         if not outcome:
             yield place
         return
-    made = next((o for o in reversed(body.ops[:branch]) if test.test in writes(o)), None)
+    made = _made(body, branch, test.test)
     if isinstance(made, Compare):
         operator = OPERATORS[made.operator]
         left, right = body.places[made.left], body.places[made.right]
@@ -65,11 +93,37 @@ def _missing(body: Body, branch: int, outcome: bool) -> Iterator[Place]:
             yield Place(owner.root, owner.name, (*owner.path, Selector(Select.ATTR, name.text)))
 
 
-def _fills(project: Project, function: FunctionNode, branch: int, outcome: bool, place: Place) -> bool:
+def _behind(flow: Flow, branch: int, outcome: bool) -> list[int]:
+    """Blocks that run only after this outcome of a branch."""
+    return [n for n in flow.order if any(b == branch and o is outcome for b, o in flow.guards(n))]
+
+
+def _remembers(project: Project, function: FunctionNode, flow: Flow, branch: int) -> bool:
+    """`if not registry.has(k): ... registry.put(k, ...)`: the test reads an attribute that the code behind it stores through
+    another method of the same class."""
+    body = function.body
+    test = body.ops[branch]
+    if not isinstance(test, Branch):
+        return False
+    rank = next((r for r in range(branch - 1, -1, -1) if test.test in writes(body.ops[r])), None)
+    result = project.calls(function).get(rank) if rank is not None else None
+    asked = [t.function for t in result.targets if t.bound and t.function.cls is not None] if result is not None else []
+    if len(asked) != 1:
+        return False
+    names = {str(p.path[0].value) for p in asked[0].body.places if p.name == asked[0].self_name and p.path and p.path[0].kind is Select.ATTR}
+    for number in _behind(flow, branch, False):
+        for step in range(body.blocks[number].start, body.blocks[number].end):
+            called = project.calls(function).get(step)
+            for target in called.targets if called is not None else ():
+                if target.function.cls is asked[0].cls and any(stores_attribute(project, target.function, n, 1) for n in sorted(names)):
+                    return True
+    return False
+
+
+def _fills(project: Project, function: FunctionNode, flow: Flow, branch: int, outcome: bool, place: Place) -> bool:
     """Whether the code behind the branch, or what it calls, stores to the place."""
     body = function.body
-    flow = project.flow(function)
-    behind = [n for n in flow.order if any(b == branch and o is outcome for b, o in flow.guards(n))]
+    behind = _behind(flow, branch, outcome)
     attribute = str(place.path[-1].value) if place.path and place.path[-1].kind is Select.ATTR else ""
     for number in behind:
         for rank in range(body.blocks[number].start, body.blocks[number].end):

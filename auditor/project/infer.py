@@ -237,9 +237,8 @@ class Inference:
         """`container[key] = value`: the element type of a container that a name or attribute holds grows."""
         place = self.places[operand]
         if place.root is Root.TEMP and len(place.path) == 1:  # a comprehension fills its result
-            base = self.root_of[operand]
-            before = self.temps.get(base, BOTTOM)
-            self.temps[base] = frozenset(filled(a, value) for a in before)
+            result = self.root_of[operand]
+            self.temps[result] = frozenset(filled(a, value) for a in self.temps.get(result, BOTTOM))
             return
         base = self._base(operand)
         if not any(isinstance(a, Instance) and a.cls == "builtins.dict" for a in base):
@@ -300,7 +299,7 @@ class Inference:
         self.write(op.dst, self.value(op.src))
 
     def declare(self, op: Declare, rank: int) -> None:
-        declared = self.world.annotations.type_of(read_annotation(op.annotation), self.function.module, self.function)
+        declared = annotated(self.world, self.function, op)
         if known(declared):
             self.write(op.place, declared)
 
@@ -331,6 +330,8 @@ class Inference:
                 return (INT, INT, FLOAT, CONSTANTS["complex"])[max(NUMBERS[a], NUMBERS[b])]
             if "decimal.Decimal" in (a, b) and {a, b} <= {"decimal.Decimal", "builtins.int", "builtins.bool"}:
                 return instance("decimal.Decimal")
+            if {a, b} == {"decimal.Decimal", "builtins.float"}:
+                return TOP  # raises TypeError; the stub of either operand alone would name a result
             if a == b and a in ("builtins.str", "builtins.bytes"):
                 return frozenset((left,))
             if a == "builtins.str" and operator == "%":
@@ -435,6 +436,11 @@ class Inference:
 
     def returned(self, op: Return, rank: int) -> None:
         self.world.add("return", self.function, "", self.value(op.src))
+
+
+def annotated(world: World, function: FunctionNode, op: Declare) -> Type:
+    """The type that `name: annotation` inside a function declares."""
+    return world.annotations.type_of(read_annotation(op.annotation), function.module, function)
 
 
 def _refine(value: Type, wanted: Type) -> Type:

@@ -11,7 +11,7 @@ from auditor.facts.model import Call, Const, Select
 from auditor.finding import Step
 from auditor.project.callables import CallResult, Target
 from auditor.project.contexts import Contexts
-from auditor.project.flow import Flow, reads
+from auditor.project.flow import Flow, describe, reads
 from auditor.project.graph import Graph, Node
 from auditor.project.infer import Inference
 from auditor.project.link import Linked
@@ -114,19 +114,24 @@ class Project:
         return None
 
     @staticmethod
-    def _by_team(function: FunctionNode, call: Call, result: CallResult, known: Model) -> Iterator[tuple[str, Role]]:
+    def _by_team(
+        function: FunctionNode, call: Call, result: CallResult, known: Model
+    ) -> Iterator[tuple[str, Role]]:
         """Roles by path; of a call with an unknown callee also those by the method's name, with the path as written."""
         own = [f"{t.function.module.name}.{t.function.symbol}" for t in result.targets if not t.wrapper]
-        inherited = [f"{t.receiver.dotted}.{t.function.name}" for t in result.targets if t.receiver is not None and not t.wrapper]
+        inherited = [f"{t.receiver.dotted}.{t.function.name}" for t in result.targets if t.receiver and not t.wrapper]
         for path in dict.fromkeys((*result.externals, *own, *inherited)):
             yield from ((path, role) for role in known.team_roles(path))
         place = function.body.places[call.callee]
         if result.how in ("partial", "unknown") and place.path and place.path[-1].kind is Select.ATTR:
             for role in known.team_roles(f"{ANY}{place.path[-1].value}"):
-                yield describe(function.body, call.callee), replace(role, attributes={**role.attributes, "by_name": True})
+                by_name = replace(role, attributes={**role.attributes, "by_name": True})
+                yield describe(function.body, call.callee), by_name
 
     def _applies(self, function: FunctionNode, call: Call, role: Role) -> bool:
-        return all(self._holds(function, call, c) for c in role.when) and not any(self._holds(function, call, c) for c in role.unless)
+        when, unless = role.when, role.unless
+        holds = all(self._holds(function, call, condition) for condition in when)
+        return holds and not any(self._holds(function, call, condition) for condition in unless)
 
     @staticmethod
     def _holds(function: FunctionNode, call: Call, condition: Condition) -> bool:

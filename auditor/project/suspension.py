@@ -169,6 +169,7 @@ def _paths(project: Project, function: FunctionNode, op: int) -> list[str]:
             found.extend(canonical(path) for path in results[rank].externals)
     if not found:
         value = project.type_of(function, source) if source >= 0 else frozenset()
-        found = [canonical(a.path if isinstance(a, Outside) else a.cls) for a in value if isinstance(a, Outside) or isinstance(a, Instance) and isinstance(a.cls, str)]
+        found = [canonical(a.path) for a in value if isinstance(a, Outside)]
+        found += [canonical(a.cls) for a in value if isinstance(a, Instance) and isinstance(a.cls, str)]
     return sorted(set(found))
 

@@ -419,8 +419,8 @@ class Symbols:
                     externals.append(f"builtins.{name}")
             cls.externals = tuple(externals)
         for cls in self.classes():
-            for base in cls.bases:
-                base.subclasses.append(cls)
+            for parent in cls.bases:
+                parent.subclasses.append(cls)
         for cls in self.classes():
             cls.mro = _linear(cls)
             cls.open = any(c.open for c in cls.mro)
@@ -500,23 +500,21 @@ def _linear(cls: ClassNode) -> tuple[ClassNode, ...]:
 def _c3(cls: ClassNode, above: frozenset[ClassNode]) -> tuple[ClassNode, ...] | None:
     if cls in above or len(above) > 100:
         return None
-    parents: list[list[ClassNode]] = []
+    lines: list[list[ClassNode]] = []
     for base in cls.bases:
-        line = _c3(base, above | {cls})
-        if line is None:
+        inherited = _c3(base, above | {cls})
+        if inherited is None:
             return None
-        parents.append(list(line))
-    parents.append(list(cls.bases))
+        lines.append(list(inherited))
+    lines.append(list(cls.bases))
     result = [cls]
-    while any(parents):
-        for line in parents:
-            if line and not any(line[0] in other[1:] for other in parents):
-                head = line[0]
-                break
-        else:
+    while any(lines):
+        heads = (line[0] for line in lines if line)
+        head = next((c for c in heads if not any(c in line[1:] for line in lines)), None)
+        if head is None:
             return None
         result.append(head)
-        parents = [[c for c in line if c is not head] for line in parents]
+        lines = [[c for c in line if c is not head] for line in lines]
     return tuple(result)
 
 

@@ -283,8 +283,8 @@ class World:
         return found
 
     def _own_stub_member(self, cls: ClassNode, name: str) -> Type | FunctionNode | None:
-        method = cls.header.methods and dict(cls.header.methods).get(name)
-        if method is not None and method != ():
+        method = dict(cls.header.methods).get(name)
+        if method is not None:
             function = cls.module.functions[method]
             if function.is_property:
                 return self.annotation(function.header.returns, function) or TOP
