@@ -238,6 +238,7 @@ class Symbols:
             self.by_path[path] = module
         self._index(paths)
         self._memo: dict[tuple[Module, int, str], Meaning | None] = {}
+        self._assigned: dict[Module, dict[str, tuple[int, ...]]] = {}
         self._link_classes()
 
     def _index(self, paths: list[str]) -> None:
@@ -376,7 +377,7 @@ class Symbols:
 
     def assigned(self, module: Module) -> Mapping[str, tuple[int, ...]]:
         """Module-level names bound by assignment -> the operations of the module body that store them."""
-        found: dict[str, tuple[int, ...]] | None = _ASSIGNED.get(module)
+        found: dict[str, tuple[int, ...]] | None = self._assigned.get(module)
         if found is None:
             found = {}
             body = module.functions[0].body
@@ -385,7 +386,7 @@ class Symbols:
                     place = body.places[op.dst]
                     if place.root is Root.GLOBAL and not place.path:
                         found[str(place.name)] = (*found.get(str(place.name), ()), rank)
-            _ASSIGNED[module] = found
+            self._assigned[module] = found
         return found
 
     def constant(self, module: Module, name: str) -> Const | None:
@@ -435,9 +436,6 @@ class Symbols:
         if isinstance(meaning, ClassNode):
             return meaning.dotted
         return decorator.name
-
-
-_ASSIGNED: dict[Module, dict[str, tuple[int, ...]]] = {}
 
 
 class Stubs:
