@@ -63,10 +63,10 @@ class Reach:
         below = self.distance.get(run.target)
         return None if below is None or not self.passes(node, run) else below + 1
 
-    def doubtful(self, node: Node, run: Run) -> bool:
+    def doubtful(self, run: Run) -> bool:
         """Whether the edge rests on more than types: the callee is known in part, or another class of the receiver would
         not come to a mark."""
-        return run.unsure or any(other not in self.distance for other in run.others)
+        return run.unsure or any(node not in self.distance for node in run.choices)
 
     def chain(self, node: Node, run: Run) -> list[Hop]:
         """The shortest chain that begins with this edge, its last hop the mark."""
@@ -75,7 +75,7 @@ class Reach:
         while self.distance[current] > 0:
             best = min(
                 (r for r in self.graph.runs(current) if self.passes(current, r) and r.target in self.distance),
-                key=lambda r: (self.distance[r.target], self.doubtful(current, r), r.op, r.target.order),
+                key=lambda r: (self.distance[r.target], self.doubtful(r), r.op, r.target.order),
             )
             hops.append(Hop(current, best.op, best))
             current = best.target

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from auditor.facts.model import (
-    NONE, OPERATORS, Body, Bool, Branch, Call, Compare, Const, Edge, Raise, Root, Select, Store, Unary,
+    NONE, OPERATORS, Await, Body, Bool, Branch, Call, Compare, Const, Edge, Raise, Root, Select, Store, Unary,
 )  # fmt: skip
 from auditor.project.flow import Flow, writes
 from auditor.project.symbols import FunctionNode
@@ -32,7 +32,10 @@ FALSY = frozenset({"False", "None", "0", "0.0", "", "0j"})
 def feasible(project: Project, function: FunctionNode, given: Given) -> Flow:
     """The control flow of a function without the edges that cannot be taken on a running loop with these constants."""
     body = function.body
-    cut = _handlers_of_loop_tests(project, function)
+    asks = _loop_tests(project, function)
+    if not asks and not given:
+        return project.flow(function)
+    cut = _handlers(body, asks)
     for _ in range(2):  # a name that only a dead handler sets is a constant afterwards
         flow = Flow(body, cut) if cut else project.flow(function)
         more = cut | _dead_branches(project, function, dict(given), flow)
@@ -59,10 +62,10 @@ def decisive(function: FunctionNode) -> frozenset[str]:
     return frozenset((found & names) - rebound)
 
 
-def bound_constants(caller: FunctionNode, given: Given, op: int, target: FunctionNode, skip: int) -> Given:
-    """The constants that a call passes to the decisive parameters of its target; `skip` parameters are filled already."""
+def bound_constants(node: tuple[FunctionNode, Given], op: int, target: FunctionNode, wanted: frozenset[str], skip: int) -> Given:
+    """The constants that a call passes to the wanted parameters of its target; `skip` parameters are filled already."""
+    caller, given = node
     call = caller.body.ops[op]
-    wanted = decisive(target) if isinstance(call, Call) else frozenset()
     if not wanted or not isinstance(call, Call) or call.starred or any(not name for name, _ in call.keywords):
         return ()
     known = dict(given)
@@ -105,7 +108,7 @@ def _names_in(body: Body, operand: int, before: int, depth: int) -> Iterator[str
 
 
 def _maker(body: Body, operand: int, before: int) -> object:
-    return next((o for o in reversed(body.ops[:before]) if operand in writes(o)), None)
+    return next((o for r in range(before - 1, -1, -1) if operand in writes(o := body.ops[r])), None)
 
 
 def _dead_branches(project: Project, function: FunctionNode, given: dict[str, Const], flow: Flow) -> Cut:
@@ -114,6 +117,8 @@ def _dead_branches(project: Project, function: FunctionNode, given: dict[str, Co
     for number, block in enumerate(body.blocks):
         last = body.ops[block.end - 1] if block.end > block.start else None
         if isinstance(last, Branch):
+            if body.places[last.test].path:
+                continue  # an attribute or item is no constant
             truth = _Tests(project, function, given, flow, block.end - 1).truth(last.test, DEPTH)
             if truth is not None:
                 dead = Edge.FALSE if truth else Edge.TRUE
@@ -216,19 +221,30 @@ class _Tests:
         return equal is (left == right)
 
 
-def _handlers_of_loop_tests(project: Project, function: FunctionNode) -> Cut:
+def _loop_tests(project: Project, function: FunctionNode) -> frozenset[int]:
+    """Calls of a function that ask for the running loop or the current thread."""
+    found: list[int] = []
+    for rank, result in project.calls(function).items():
+        if any(p in RUNNING or p in CURRENT or p.endswith("._get_running_loop") for p in result.externals):
+            found.append(rank)
+        else:
+            op = function.body.ops[rank]
+            path = function.body.places[op.callee].path if isinstance(op, Call) else ()
+            if path and path[-1].value == "is_running":
+                found.append(rank)
+    return frozenset(found)
+
+
+def _handlers(body: Body, asks: frozenset[int]) -> Cut:
     """Edges into the handlers of `try: asyncio.get_running_loop()`: on a loop it does not raise."""
-    body = function.body
-    if not any(r.handlers for r in body.regions):
-        return NO_CUT
-    results = project.calls(function)
     found: set[tuple[int, Edge | None, int]] = set()
-    for index, region in enumerate(body.regions):
+    for index, region in enumerate(body.regions) if asks else ():
+        if not region.handlers:
+            continue
         inside = [n for n, block in enumerate(body.blocks) if _within(body, block.region, index)]
         ranks = [r for n in inside for r in range(body.blocks[n].start, body.blocks[n].end)]
         calls = [r for r in ranks if isinstance(body.ops[r], Call)]
-        asks = [r for r in calls if r in results and any(p in RUNNING or p.endswith("._get_running_loop") for p in results[r].externals)]
-        if region.handlers and asks and asks == calls and not any(isinstance(body.ops[r], Raise) for r in ranks):
+        if calls and asks.issuperset(calls) and not any(isinstance(body.ops[r], Raise | Await) for r in ranks):
             found.update((n, None, handler) for n in inside for handler in region.handlers)
     return frozenset(found)
 

@@ -16,7 +16,7 @@ from auditor.facts.model import (
 )  # fmt: skip
 from auditor.project.callables import CallResult, Target
 from auditor.project.containers import element
-from auditor.project.feasible import Given, bound_constants, feasible
+from auditor.project.feasible import Given, bound_constants, decisive, feasible
 from auditor.project.flow import Flow, consumers, describe, reads
 from auditor.project.symbols import ClassNode, FunctionNode
 from auditor.project.types import Callee, Instance, Type, instance, without_none
@@ -44,7 +44,7 @@ class Node(NamedTuple):
 
 
 class Run(NamedTuple):
-    """An edge: operation `op` runs `target`. `others` are what it may run instead, for another class of the receiver;
+    """An edge: operation `op` runs `target`. `choices` is all that it may run, for each class of the receiver;
     `unsure` says that the callee is known only in part. `kind`: call, property, enter, exit, iterate, applied or
     wrapper."""
 
@@ -52,7 +52,7 @@ class Run(NamedTuple):
     target: Node
     kind: str = "call"
     unsure: bool = False
-    others: tuple[Node, ...] = ()
+    choices: tuple[Node, ...] = ()
 
 
 class Graph:
@@ -68,6 +68,7 @@ class Graph:
         self._classes: dict[tuple[FunctionNode, ClassNode], list[Node]] = {}
         self._flows: dict[tuple[FunctionNode, Given], Flow] = {}
         self._live: dict[tuple[FunctionNode, Given], frozenset[int] | None] = {}
+        self._decisive: dict[FunctionNode, frozenset[str]] = {}
         self._variants: dict[FunctionNode, set[Given]] = {}
 
     def runs(self, node: Node) -> tuple[Run, ...]:
@@ -84,7 +85,7 @@ class Graph:
             else:
                 runs = list(self._shared(function))
             if self.on_loop:
-                runs = [self._specialised(node, run) for run in runs if self.live(node, run.op)]
+                runs = list(self._specialised(node, [run for run in runs if self.live(node, run.op)]))
             found = self._runs[node] = tuple(runs)
         return found
 
@@ -109,15 +110,27 @@ class Graph:
         known = self._live[key]
         return known is None or op in known
 
-    def _specialised(self, node: Node, run: Run) -> Run:
-        """The edge with the constants that the call passes."""
-        if run.kind != "call":
-            return run
-        nodes = [self._given(node, run.op, target) for target in (run.target, *run.others)]
-        return run._replace(target=nodes[0], others=tuple(nodes[1:]))
+    def _specialised(self, node: Node, runs: list[Run]) -> Iterator[Run]:
+        """The edges with the constants that their calls pass."""
+        known: dict[tuple[Node, ...], tuple[Node, ...]] = {}
+        operation = NONE
+        for run in runs:
+            if run.kind != "call":
+                yield run
+                continue
+            if run.op != operation:
+                operation, known = run.op, {}
+            choices = known.get(run.choices)
+            if choices is None:
+                choices = known[run.choices] = tuple(self._given(node, run.op, target) for target in run.choices)
+            target = choices[run.choices.index(run.target)] if len(choices) > 1 else choices[0]
+            yield run._replace(target=target, choices=choices)
 
     def _given(self, node: Node, op: int, target: Node) -> Node:
-        given = bound_constants(node.function, node.given, op, target.function, 0 if target.receiver is None else 1)
+        wanted = self._decisive.get(target.function)
+        if wanted is None:
+            wanted = self._decisive[target.function] = decisive(target.function)
+        given = bound_constants((node.function, node.given), op, target.function, wanted, 0 if target.receiver is None else 1)
         if not given:
             return target
         variants = self._variants.setdefault(target.function, set())
@@ -177,7 +190,8 @@ class Graph:
             elif not off_loop:  # else an asynchronous wrapper decides where the function runs
                 nodes.extend(self._nodes(target))
         nodes = list(dict.fromkeys(nodes))
-        runs.extend(Run(op, node, "call", unsure, tuple(n for n in nodes if n is not node)) for node in nodes)
+        choices = tuple(nodes)
+        runs.extend(Run(op, node, "call", unsure, choices) for node in choices)
         return runs
 
     def _generators(self, function: FunctionNode, op: int, result: CallResult) -> Iterator[Run]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from auditor.facts.annotations import read as read_annotation
 from auditor.facts.model import (
-    COLLECTIONS, NONE, OPERATORS, Await, Binary, Bool, Branch, Call, Catch, Choose, Closure, Collect, Compare, Const,
+    COLLECTIONS, NONE, OPERATORS, Await, Binary, Body, Bool, Branch, Call, Catch, Choose, Closure, Collect, Compare, Const,
     Declare, Define, Edge, Enter, Format, Import, Iterate, Next, Place, Return, Root, Select, Store, Table, Unary,
     Unpack, Yield,
 )  # fmt: skip
@@ -41,14 +41,20 @@ class Inference:
         self.world = world
         self.calls = calls
         self.body = function.body
-        self.places, self.root_of, self.prefixes = _rooted(self.body.places)
+        shape = world.shapes.get(function)
+        if shape is None:
+            shape = world.shapes[function] = Shape(self.body)
+        self.shape = shape
+        self.places, self.root_of, self.prefixes = shape.places, shape.root_of, shape.prefixes
         self.temps: dict[int, Type] = {}
         self.made_by: dict[int, Any] = {}
         self.env: Env = {}
         self.results: dict[int, CallResult] = {}
-        self.first_local = {str(p.name): i for i, p in enumerate(self.places) if p.root is Root.LOCAL and not p.path}
-        self.watch: Callable[[Inference, int, Any], None] | None = None  # told of each operation before its step
+        self.block = 0  # the block that is run
+        self.readers: dict[int, set[int]] = {}  # temporary -> blocks that have read it
+        self.stale: set[int] = set()  # blocks that read a temporary which has grown since
         self.is_class = function.header.kind == "class"
+        self.watch: Callable[[Inference, int, Any], None] | None = None  # told of each operation before its step
 
     # --- the run ---
     def run(self) -> None:
@@ -56,16 +62,18 @@ class Inference:
         entry: list[Env | None] = [None] * len(blocks)
         start: Env = {}
         for param in self.function.header.params:
-            place = self.first_local.get(param.name)
+            place = self.shape.locals.get(param.name)
             if place is not None:
                 start[place] = self.world.parameter(self.function, param.name)
         entry[0] = start
+        rank_of = self.shape.rank
         pending = {0}
         visits = [0] * len(blocks)
         while pending:
-            number = min(pending)
+            number = min(pending, key=rank_of.__getitem__)
             pending.discard(number)
             visits[number] += 1
+            self.block = number
             block = blocks[number]
             self.env = dict(entry[number] or {})
             before = dict(self.env) if block.region != NONE else self.env
@@ -88,6 +96,9 @@ class Inference:
                         if self._flow(entry, target, self.env) or changed:
                             pending.add(target)
                 region = guard.parent
+            if self.stale:
+                pending.update(b for b in self.stale if visits[b] <= MAX_PASSES)
+                self.stale.clear()
         self._publish(entry)
 
     def _flow(self, entry: list[Env | None], target: int, env: Env) -> bool:
@@ -164,6 +175,7 @@ class Inference:
     def _root(self, place: Place, operand: int) -> Type:
         name = place.name
         if place.root is Root.TEMP:
+            self.readers.setdefault(operand, set()).add(self.block)
             return self.temps.get(operand, BOTTOM)
         if place.root is Root.LOCAL:
             found = self.env.get(operand)
@@ -189,7 +201,7 @@ class Inference:
         """A store: names are updated strongly, attributes are added to the class of the receiver."""
         place = self.places[operand]
         if place.root is Root.TEMP and not place.path:
-            self.temps[operand] = join(self.temps.get(operand, BOTTOM), value)
+            self._grow(operand, value)
             return
         if not place.path:
             if place.root is Root.LOCAL:
@@ -213,6 +225,16 @@ class Inference:
             self.env[operand] = value
         else:
             self._store_item(operand, value)
+
+    def _grow(self, temp: int, value: Type) -> None:
+        """A temporary is joined over all its stores; blocks that have read it already are run again if it grew."""
+        before = self.temps.get(temp)
+        after = value if before is None else join(before, value)
+        if after != before:
+            self.temps[temp] = after
+            if before is not None:
+                self.stale.update(self.readers.get(temp, ()))
+                self.stale.discard(self.block)
 
     def _below(self, operand: int, place: Place) -> bool:
         other = self.places[operand]
@@ -238,7 +260,7 @@ class Inference:
         place = self.places[operand]
         if place.root is Root.TEMP and len(place.path) == 1:  # a comprehension fills its result
             result = self.root_of[operand]
-            self.temps[result] = frozenset(filled(a, value) for a in self.temps.get(result, BOTTOM))
+            self._grow(result, frozenset(filled(a, value) for a in self.temps.get(result, BOTTOM)))
             return
         base = self._base(operand)
         if not any(isinstance(a, Instance) and a.cls == "builtins.dict" for a in base):
@@ -409,7 +431,7 @@ class Inference:
         self.write(op.dst, self.calls.entered(self.value(op.src), bool(op.is_async)))
 
     def iterate(self, op: Iterate, rank: int) -> None:
-        self.temps[op.dst] = join(self.temps.get(op.dst, BOTTOM), instance("iterator", iterated(self.value(op.src))))
+        self._grow(op.dst, instance("iterator", iterated(self.value(op.src))))
 
     def following(self, op: Next, rank: int) -> None:
         self.write(op.dst, union(a.args[0] for a in self.value(op.iterator) if isinstance(a, Instance) and a.args))
@@ -454,6 +476,48 @@ def _refine(value: Type, wanted: Type) -> Type:
                 elif not isinstance(atom.cls, str) and not isinstance(want.cls, str) and want.cls in atom.cls.mro:
                     kept = join(kept, frozenset((atom,)))
     return kept or wanted
+
+
+class Shape:
+    """What does not change between runs over a function: its places with their roots and prefixes, the index of each
+    local name, and the rank of each block in reverse postorder (bodies of loops before what follows them)."""
+
+    __slots__ = ("locals", "places", "prefixes", "rank", "root_of")
+
+    def __init__(self, body: Body) -> None:
+        self.places, self.root_of, self.prefixes = _rooted(body.places)
+        self.locals = {str(p.name): i for i, p in enumerate(self.places) if p.root is Root.LOCAL and not p.path}
+        self.rank = _ranks(body)
+
+
+def _ranks(body: Body) -> list[int]:
+    blocks, regions = body.blocks, body.regions
+
+    def out(number: int) -> list[int]:
+        found = [target for _, target in blocks[number].edges if target >= 0][::-1]
+        region = blocks[number].region
+        while region != NONE:
+            found.extend(regions[region].handlers)
+            if regions[region].cleanup != NONE:
+                found.append(regions[region].cleanup)
+            region = regions[region].parent
+        return found
+
+    rank = [0] * len(blocks)
+    seen = {0}
+    last = len(blocks)
+    stack = [(0, iter(out(0)))] if blocks else []
+    while stack:
+        number, rest = stack[-1]
+        target = next((t for t in rest if t not in seen), None)
+        if target is None:
+            last -= 1
+            rank[number] = last
+            stack.pop()
+        else:
+            seen.add(target)
+            stack.append((target, iter(out(target))))
+    return rank
 
 
 Prefixes = dict[int, tuple[tuple[int, int], ...]]

@@ -8,6 +8,7 @@ functions nor that of files can be seen in the result.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from auditor.facts.model import NONE, Call, Closure, Root
 from auditor.project.annotate import Annotations
@@ -32,6 +33,7 @@ class World:
         self.added: dict[Key, Type] = {}
         self.asked: dict[Key, None] | None = None  # questions of the run under way
         self.said: dict[Key, Type] = {}  # what that run adds
+        self.shapes: dict[FunctionNode, Any] = {}  # of `infer`: what does not change between runs over a function
         self._wrappers: dict[FunctionNode, tuple[FunctionNode, ...]] = {}
         self._stub_classes: dict[str, ClassNode | None] = {}
         self._stub_members: dict[tuple[ClassNode, str], Type | FunctionNode | None] = {}
@@ -278,7 +280,11 @@ class World:
                 continue
             seen.add(current)
             found = self._own_stub_member(current, name)
-            pending.extend(base for path in current.externals if (base := self.stub_class(path)) is not None)
+            for base in current.header.bases:
+                written = base.args[0].text if base.kind == "subscript" else base.text
+                meaning = self.symbols.resolve(current.module, written) if written else None
+                if isinstance(meaning, ClassNode):
+                    pending.append(meaning)
         self._stub_members[key] = found
         return found
 
