@@ -24,8 +24,8 @@ Cut = frozenset[tuple[int, Edge | None, int]]  # (block, kind, target) of edges 
 DEPTH = 6  # operations that a test is followed through
 NO_CUT: Cut = frozenset()
 TRUE, LOOP, THREAD = Const("bool", "True"), Const("loop", ""), Const("thread", "")
-RUNNING = ("asyncio.get_running_loop", "asyncio.events.get_running_loop", "asyncio.get_event_loop", "asyncio.events.get_event_loop")
-CURRENT = ("threading.current_thread", "threading.main_thread", "threading.currentThread")
+RUNNING = frozenset({"get_running_loop", "_get_running_loop", "get_event_loop"})
+CURRENT = frozenset({"threading.current_thread", "threading.main_thread", "threading.currentThread"})
 FALSY = frozenset({"False", "None", "0", "0.0", "", "0j"})
 
 
@@ -197,7 +197,7 @@ class _Tests:
             return None
         result = self.project.calls(self.function).get(rank)
         paths = result.externals if result is not None else ()
-        if any(p in RUNNING or p.endswith("._get_running_loop") for p in paths):
+        if any(_is_running_loop(p) for p in paths):
             return LOOP
         if any(p in CURRENT for p in paths):
             return THREAD
@@ -225,7 +225,7 @@ def _loop_tests(project: Project, function: FunctionNode) -> frozenset[int]:
     """Calls of a function that ask for the running loop or the current thread."""
     found: list[int] = []
     for rank, result in project.calls(function).items():
-        if any(p in RUNNING or p in CURRENT or p.endswith("._get_running_loop") for p in result.externals):
+        if any(_is_running_loop(p) or p in CURRENT for p in result.externals):
             found.append(rank)
         else:
             op = function.body.ops[rank]
@@ -233,6 +233,11 @@ def _loop_tests(project: Project, function: FunctionNode) -> frozenset[int]:
             if path and path[-1].value == "is_running":
                 found.append(rank)
     return frozenset(found)
+
+
+def _is_running_loop(path: str) -> bool:
+    package, _, name = path.rpartition(".")
+    return name in RUNNING and package in ("asyncio", "_asyncio", "asyncio.events")
 
 
 def _handlers(body: Body, asks: frozenset[int]) -> Cut:

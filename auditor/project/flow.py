@@ -82,6 +82,7 @@ class Flow:
         self.order = self._order()
         self.rank = {number: i for i, number in enumerate(self.order)}
         self._dominators: list[int] | None = None
+        self._guards: dict[int, tuple[tuple[int, bool], ...]] = {}
 
     def _out(self, number: int, block: Block) -> tuple[tuple[Edge | None, int], ...]:
         found: list[tuple[Edge | None, int]] = [(kind, target) for kind, target in block.edges if target >= 0]
@@ -156,20 +157,28 @@ class Flow:
             current = self.dominators[current]
         return False
 
-    def guards(self, block: int) -> Iterator[tuple[int, bool]]:
+    def guards(self, block: int) -> tuple[tuple[int, bool], ...]:
         """Branch operations on whose outcome a block depends, innermost first, with that outcome."""
-        current = block
-        while current != NONE:
-            above = self.dominators[current]
-            if above == NONE:
-                return
-            edges = [(kind, target) for kind, target in self.successors[above] if kind in (Edge.TRUE, Edge.FALSE)]
-            for kind, target in edges:
-                others = [t for _, t in self.successors[above] if t != target]
+        known = self._guards.get(block)
+        if known is not None:
+            return known
+        chain = [block]
+        while chain[-1] not in self._guards and (above := self.dominators[chain[-1]]) != NONE:
+            chain.append(above)
+        outer = self._guards.setdefault(chain.pop(), ())
+        for current in reversed(chain):
+            outer = self._guards[current] = (*self._own_guards(current), *outer)
+        return outer
+
+    def _own_guards(self, block: int) -> Iterator[tuple[int, bool]]:
+        """The branch of the immediate dominator, if one of its edges is the only way to the block."""
+        above = self.dominators[block]
+        edges = [(kind, target) for kind, target in self.successors[above] if kind in (Edge.TRUE, Edge.FALSE)]
+        for kind, target in edges:
+            if target == block and sum(t == target for _, t in self.successors[above]) == 1:
                 alone = [p for p in self.predecessors[target] if p != above and p in self.rank and not self.dominates(target, p)]
-                if target == current and target not in others and not alone:
+                if not alone:
                     yield self.body.blocks[above].end - 1, kind is Edge.TRUE
-            current = above
 
     def loops(self, block: int) -> bool:
         """Whether a block lies on a cycle."""

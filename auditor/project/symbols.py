@@ -5,7 +5,7 @@ A name that leaves the project becomes an `External` with its full dotted path, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from auditor.facts.codec import Program
@@ -238,6 +238,9 @@ class Symbols:
             self.by_path[path] = module
         self._index(paths)
         self._memo: dict[tuple[Module, int, str], Meaning | None] = {}
+        self._open: set[tuple[Module, int, str]] = set()
+        self._rings = 0
+        self._found: dict[tuple[str, Module | None], Module | None] = {}
         self._assigned: dict[Module, dict[str, tuple[int, ...]]] = {}
         self._link_classes()
 
@@ -262,6 +265,12 @@ class Symbols:
     # --- modules ---
     def module(self, name: str, origin: Module | None = None) -> Module | None:
         """The module of an absolute dotted name, as seen from `origin`: a neighbour of the importing file wins."""
+        key = (name, origin)
+        if key not in self._found:
+            self._found[key] = self._module(name, origin)
+        return self._found[key]
+
+    def _module(self, name: str, origin: Module | None) -> Module | None:
         if origin is not None and not origin.is_stub:
             folder = origin.path.rpartition("/")[0]
             stem = name.replace(".", "/")
@@ -308,17 +317,26 @@ class Symbols:
 
     def _bound(self, module: Module, scope: int, name: str) -> Meaning | None:
         """What a binding by def, class or import means. A ring of re-exports means nothing."""
-        key = (module, scope, name)
+        return self._once((module, scope, name), lambda: self._meaning(module, scope, name))
+
+    def _meaning(self, module: Module, scope: int, name: str) -> Meaning | None:
+        bound = module.bindings[scope, name]
+        return self.imported(module, *bound) if isinstance(bound, tuple) else bound
+
+    def _once(self, key: tuple[Module, int, str], compute: Callable[[], Meaning | None]) -> Meaning | None:
+        """Compute once. Inside a ring of re-exports a name means nothing, and what was found on the way round is not kept:
+        it would depend on where the ring was entered."""
         if key in self._memo:
             return self._memo[key]
-        self._memo[key] = None
-        bound = module.bindings[scope, name]
-        if isinstance(bound, tuple):
-            path, member = bound
-            meaning = self.imported(module, path, member)
-        else:
-            meaning = bound
-        self._memo[key] = meaning
+        if key in self._open:
+            self._rings += 1
+            return None
+        rings = self._rings
+        self._open.add(key)
+        meaning = compute()
+        self._open.discard(key)
+        if rings == self._rings or not self._open:
+            self._memo[key] = meaning
         return meaning
 
     def imported(self, module: Module, path: str, member: str) -> Meaning:
@@ -333,6 +351,9 @@ class Symbols:
 
     def member(self, module: Module, name: str) -> Meaning | None:
         """What `name` means at the top of a module, star imports included."""
+        return self._once((module, -1, name), lambda: self._member(module, name))
+
+    def _member(self, module: Module, name: str) -> Meaning | None:
         if (0, name) in module.bindings:
             return self._bound(module, 0, name)
         if name in self.assigned(module):
@@ -344,12 +365,7 @@ class Symbols:
                 continue
             exports = target.facts.exports
             if name in exports if exports is not None else not name.startswith("_"):
-                key = (target, -2, name)
-                if key in self._memo:
-                    found = self._memo[key]
-                else:
-                    self._memo[key] = None
-                    found = self._memo[key] = self.member(target, name)
+                found = self.member(target, name)
                 if found is not None:
                     return found
         return None

@@ -38,6 +38,7 @@ class World:
         self._stub_classes: dict[str, ClassNode | None] = {}
         self._stub_members: dict[tuple[ClassNode, str], Type | FunctionNode | None] = {}
         self._locals: dict[FunctionNode, frozenset[str]] = {}
+        self._outside: dict[str, Type] = {}
 
     # --- state ---
     def read(self, kind: str, owner: object, name: str = "") -> Type:
@@ -310,6 +311,12 @@ class World:
 
     def outside_result(self, path: str) -> Type:
         """What calling an external path gives, by its stub; else a value derived from it."""
+        known = self._outside.get(path)
+        if known is None:
+            known = self._outside[path] = self._outside_result(path)
+        return known
+
+    def _outside_result(self, path: str) -> Type:
         meaning = self._stub(path)
         if meaning is None:
             owner, _, name = path.rpartition(".")
