@@ -1,4 +1,5 @@
-"""Interprets the IR of one function as a column program: names and store before each operation, joined where paths meet.
+"""Interprets the IR of one function as a column program: names and store before each operation, joined where paths
+meet.
 
 Loops run twice, then what still changes becomes unknown. What a call does stands in `_methods` and `_functions`; what a
 place means in `_places`; what a function of the project does in `_summaries`.
@@ -10,18 +11,62 @@ import heapq
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from auditor.facts.model import (
-    COLLECTION, END, NONE, OPERATORS, Await, Binary, Block, Bool, Branch, Call, Catch, Choose, Closure, Collect, Compare,
-    Define, Delete, Edge, Enter, Format, Import, Iterate, Next, Opaque, Op, Place, Return, Root, Store, Table, Unary, Unpack, Yield,
+    COLLECTION,
+    END,
+    NONE,
+    OPERATORS,
+    Await,
+    Binary,
+    Block,
+    Bool,
+    Branch,
+    Call,
+    Catch,
+    Choose,
+    Closure,
+    Collect,
+    Compare,
+    Define,
+    Delete,
+    Edge,
+    Enter,
+    Format,
+    Import,
+    Iterate,
+    Next,
+    Op,
+    Opaque,
+    Place,
+    Return,
+    Store,
+    Table,
+    Unary,
+    Unpack,
+    Yield,
 )  # fmt: skip
 from auditor.project.symbols import FunctionNode, Variable
 
 from . import _places as places
 from ._calls import call
 from ._linear import Linear, unknown
-from ._sinks import Sink, column_sink
-from ._state import CONSTANT, UNKNOWN, Kind, Mark, Start, State, blend
+from ._sinks import LABEL_NAMES, Sink, column_sink
+from ._state import UNKNOWN, Kind, Mark, Start, State, blend
 from ._values import (
-    ANY, NOTHING, Callee, Cell, Environment, Frame, Items, Literal, Member, Number, Outside, Ref, Slice, Text, Type, Value,
+    ANY,
+    NOTHING,
+    Callee,
+    Cell,
+    Environment,
+    Items,
+    Literal,
+    Member,
+    Number,
+    Outside,
+    Ref,
+    Slice,
+    Text,
+    Type,
+    Value,
     join_values,
 )  # fmt: skip
 from ._values import Table as Dictionary
@@ -41,6 +86,7 @@ class Outcome(NamedTuple):
     value: Value
     end: Environment
     sinks: tuple[Sink, ...]
+    labels: frozenset[str]  # columns that are used as what a model has to predict
 
 
 class Run:
@@ -56,6 +102,8 @@ class Run:
         self.returned: Value | None = None
         self.end: Environment | None = None
         self.counter = 0
+        self.labels: set[str] = set()
+        self.callees: set[tuple[str, int]] = set()
 
     # --- where we are ---
     def here(self, note: str, name: str = "") -> Mark:
@@ -63,7 +111,7 @@ class Run:
         line, column, end_line, end_column = self.function.at(self.op)
         if end_line > line:
             line, column = end_line, 1
-        return Mark(self.function.path, line, column, end_line, end_column, note, name or note, None)
+        return Mark(self.function.path, line, column, end_line, end_column, note, name or note)
 
     def unique(self, word: str) -> str:
         """A name for what this operation makes; the same one each time it runs."""
@@ -101,10 +149,18 @@ class Run:
         key = (self.op, found.kind, found.name, found.mark.line)
         self.sinks[key] = found
 
+    def label(self, value: Value | None) -> None:
+        """A value that a model has to predict: the columns that it was read from are labels."""
+        frame = self.env.frame(value) if value is not None else None
+        if isinstance(value, State):
+            self.labels.update(value.names)
+        elif frame is not None and frame.chosen:
+            self.labels.update(name for name, _ in frame.columns)
+
     def sink_column(self, ref: Ref, name: str, state: State) -> None:
         kind = column_sink(name)
         if kind:
-            self.sink(Sink(kind, name, state, self.here(f'stored in "{name}"', name)))
+            self.sink(Sink(kind, name, state, self.here(f'stored in "{name}"', name), self.function.key))
 
     # --- control flow ---
     def run(self) -> Outcome:
@@ -137,7 +193,9 @@ class Run:
                     queued.add(target)
                     heapq.heappush(queue, (rank[target], target))
         end = self.end if self.end is not None else self.env
-        return Outcome(self.returned if self.returned is not None else NOTHING, end, tuple(self.sinks[key] for key in sorted(self.sinks)))
+        value = self.returned if self.returned is not None else NOTHING
+        sinks = tuple(self.sinks[key] for key in sorted(self.sinks))
+        return Outcome(value, end, sinks, frozenset(self.labels))
 
     def _block(self, block: Block) -> list[tuple[int, Environment]]:
         """Run a block; the environments that it hands on, by target."""
@@ -237,6 +295,8 @@ def _put(run: Run, operand: int, value: Value) -> None:
 
 def _store(run: Run, op: Store) -> None:
     destination = run.body.places[op.dst]
+    if not destination.path and LABEL_NAMES.match(str(destination.name)):
+        run.label(run.value(op.src))
     if destination.path and destination.path[-1].value == NONE:  # an item of a comprehension
         _append(run, destination, run.value(op.src))
         return
@@ -269,7 +329,7 @@ def _unary(run: Run, op: Unary) -> None:
     if word == "-":
         form = places.linear(value) if not isinstance(value, Literal) else None
         if form is not None and not (isinstance(value, State) and value.kind is not Kind.OTHER):
-            value = Number(-form)
+            value = Number(-form, isinstance(value, Number) and value.given)
     elif word == "not":
         value = _negated(value)
     elif word != "+":
@@ -305,7 +365,11 @@ def arithmetic(run: Run, word: str, left: Value, right: Value) -> Value:
             return run.put("frame", frame.each(lambda s: blend((s, other), s.kind)))
     one, two = run.env.state(left), run.env.state(right)
     result = blend((one, two))
-    if (word == "-" and one.start is two.start is Start.OFFSET) or (word == "/" and one.start is two.start is Start.SCALE):
+    if not result.parts:
+        result = result.with_(rows=one.rows or two.rows)
+    if (word == "-" and one.start is two.start is Start.OFFSET) or (
+        word == "/" and one.start is two.start is Start.SCALE
+    ):
         result = result.with_(start=Start.NONE)
     elif word == "/" and one.start is two.start is Start.OFFSET:
         result = result.with_(start=Start.STATE)
@@ -323,20 +387,23 @@ def _numbers(run: Run, word: str, left: Value, right: Value) -> Value:
     one, two = places.linear(left), places.linear(right)
     if one is None or two is None:
         return run.env.state(left) if isinstance(left, State) else Literal("some")
+    given = any(isinstance(value, Number) and value.given for value in (left, right))
     if word == "+":
-        return Number(one + two)
+        return Number(one + two, given)
     if word == "-":
-        return Number(one - two)
+        return Number(one - two, given)
     if word == "*" and (not one.terms or not two.terms):
-        return Number(two.times(one.constant) if not one.terms else one.times(two.constant))
+        return Number(two.times(one.constant) if not one.terms else one.times(two.constant), given)
     if not one.terms and not two.terms and two.constant:
         whole = {"//": one.constant // two.constant, "%": one.constant % two.constant}.get(word)
         if whole is not None:
-            return Number(Linear(whole))
+            return Number(Linear(whole), given)
     low, by = one.lower(), two.constant
     if word == "//" and not two.terms and by > 0:
         high = one.upper()
-        return Number(unknown(run.unique("part"), None if low is None else low // by, None if high is None else high // by))
+        return Number(
+            unknown(run.unique("part"), None if low is None else low // by, None if high is None else high // by)
+        )
     return Literal("some")
 
 
@@ -542,5 +609,3 @@ STEPS: dict[type, Any] = {
     Enter: _pass_on, Iterate: _iterate, Next: _next, Closure: _closure, Define: _define, Import: _import,
     Return: _return, Opaque: _opaque, Catch: _catch,
 }  # fmt: skip
-
-__all__ = ["CONSTANT", "Frame", "Outcome", "Root", "Run", "arithmetic", "item_of"]

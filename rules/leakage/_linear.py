@@ -77,11 +77,17 @@ class Linear:
         low = (self - other).lower()
         return low is not None and low >= 0
 
+    def order(self) -> tuple[object, ...]:
+        """A total order of forms, whatever they mean."""
+        return self.constant, [(*_by_name(term), term[1]) for term in self.terms]
+
     def __str__(self) -> str:
         words: list[str] = []
         for symbol, factor in self.terms:
             name = symbol.name.rpartition(":")[2] or "n"
-            words.append(("-" if factor < 0 else "+" if words else "") + (f"{abs(factor)}*" if abs(factor) > 1 else "") + name)
+            words.append(
+                ("-" if factor < 0 else "+" if words else "") + (f"{abs(factor)}*" if abs(factor) > 1 else "") + name
+            )
         if self.constant or not words:
             words.append(f"{self.constant:+d}" if words else str(self.constant))
         return "".join(words)
@@ -101,9 +107,9 @@ def _form(constant: int, factors: Mapping[Symbol, int]) -> Linear:
     return Linear(constant, tuple(sorted((item for item in factors.items() if item[1]), key=_by_name)))
 
 
-def _by_name(term: tuple[Symbol, int]) -> tuple[str, int, int]:
+def _by_name(term: tuple[Symbol, int]) -> tuple[object, ...]:
     symbol = term[0]
-    return symbol.name, symbol.low or 0, symbol.high or 0
+    return symbol.name, symbol.low is None, symbol.low or 0, symbol.high is None, symbol.high or 0
 
 
 def _bound(form: Linear, *, lowest: bool) -> int | None:

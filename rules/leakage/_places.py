@@ -1,4 +1,5 @@
-"""Reading and writing places: names, attributes and subscripts of frames, series, arrays, lists, dicts and instances."""
+"""Reading and writing places: names, attributes and subscripts of frames, series, arrays, lists, dicts and
+instances."""
 
 from __future__ import annotations
 
@@ -9,10 +10,28 @@ from auditor.project.symbols import ClassNode, External, FunctionNode, Meaning, 
 
 from . import _transfer as transfer
 from ._linear import ZERO, Linear, unknown
-from ._state import CONSTANT, UNKNOWN, Kind, Part, State, blend
+from ._state import CONSTANT, DATA, UNKNOWN, Kind, Part, State, blend
 from ._values import (
-    ANY, NOTHING, Callee, File, Frame, Group, Instance, Items, Literal, Member, Number, Outside, Ref, Slice, Table, Text,
-    Type, Value, Window, join_values,
+    ANY,
+    NOTHING,
+    Callee,
+    File,
+    Frame,
+    Group,
+    Instance,
+    Items,
+    Literal,
+    Member,
+    Number,
+    Outside,
+    Ref,
+    Slice,
+    Table,
+    Text,
+    Type,
+    Value,
+    Window,
+    join_values,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -20,6 +39,9 @@ if TYPE_CHECKING:
 
 ACCESSORS = frozenset({"loc", "iloc", "at", "iat", "str", "dt", "cat", "plot"})
 TIME_WORDS = frozenset({"date", "datetime", "time", "timestamp", "open_time", "close_time", "index", "dt", "day"})
+PRICES = frozenset(
+    {"open", "high", "low", "close", "volume", "price", "adj close", "adj_close", "vwap", "mid", "last", "bid", "ask"}
+)
 EVERYTHING = Slice(NOTHING, NOTHING, NOTHING)
 
 
@@ -38,7 +60,13 @@ def linear(value: Value | None) -> Linear | None:
         return value.form
     if isinstance(value, Literal) and value.kind == "float" and value.text.endswith(".0"):
         return Linear(int(float(value.text)))
-    if isinstance(value, State) and len(value.parts) == 1 and value.parts[0].source[0] and value.parts[0].reach == ZERO:
+    if (
+        isinstance(value, State)
+        and value.kind is Kind.OTHER
+        and len(value.parts) == 1
+        and value.parts[0].source[0]
+        and value.parts[0].reach == ZERO
+    ):
         return unknown(symbol_of(value.parts[0].source))
     return None
 
@@ -49,7 +77,11 @@ def symbol_of(source: tuple[str, str]) -> str:
 
 
 def meaning_value(run: Run, meaning: Meaning | None, name: str) -> Value:
-    """What a resolved name is as a value."""
+    """What a resolved name is as a value; the standard library is outside of the project, stubs or not."""
+    module = meaning if isinstance(meaning, Module) else getattr(meaning, "module", None)
+    if isinstance(module, Module) and module.is_stub:
+        inner = "" if meaning is module else f".{getattr(meaning, 'symbol', '') or getattr(meaning, 'name', name)}"
+        return Outside(f"{module.name.lstrip('_')}{inner}")
     if isinstance(meaning, FunctionNode):
         return Callee(meaning)
     if isinstance(meaning, ClassNode):
@@ -107,7 +139,7 @@ def key_of(run: Run, selector: Selector) -> Value:
     return run.value(int(selector.value)) if isinstance(selector.value, int) and selector.value >= 0 else UNKNOWN
 
 
-def attribute(run: Run, value: Value, name: str) -> Value:  # noqa: PLR0911 - one line for each kind of value
+def attribute(run: Run, value: Value, name: str) -> Value:
     """`value.name` where it is not called."""
     if isinstance(value, Outside):
         return Outside(f"{value.path}.{name}")
@@ -123,6 +155,8 @@ def attribute(run: Run, value: Value, name: str) -> Value:  # noqa: PLR0911 - on
         return Literal("time", "bucket")
     if isinstance(value, Member) and value.name == "dt":
         return Literal("time", "bucket")
+    if isinstance(value, Group | Window):
+        return subscript(run, value, Text(name))
     if isinstance(value, Number | Text | Literal) and name in ("value", "range", "days", "n"):
         return value
     return UNKNOWN
@@ -185,12 +219,16 @@ def _state_attribute(run: Run, state: State, name: str) -> Value:
 
 def column_of(state: State, name: str) -> State:
     """A member of a parameter of which it is not known that it is a frame."""
-    parts = tuple(Part((p.source[0], name), p.family, p.extent, p.reach, p.doubt, p.trail) if p.source[0] and not p.source[1] else p for p in state.parts)
-    kind = Kind.SERIES if state.kind in (Kind.OTHER, Kind.TOP) and parts != state.parts else state.kind
-    return state.with_(parts=parts, kind=kind, names=(name,))
+    parts = tuple(
+        Part((p.source[0], name), p.family, p.extent, p.reach, p.doubt, p.trail)
+        if p.source[0] and not p.source[1]
+        else p
+        for p in state.parts
+    )
+    return state.with_(parts=parts, names=(name,))
 
 
-def subscript(run: Run, value: Value, key: Value) -> Value:  # noqa: PLR0911 - one line for each kind of value
+def subscript(run: Run, value: Value, key: Value) -> Value:
     """`value[key]`."""
     if isinstance(value, Ref):
         cell = run.env.cells.get(value.cell)
@@ -206,7 +244,9 @@ def subscript(run: Run, value: Value, key: Value) -> Value:  # noqa: PLR0911 - o
     if isinstance(value, Member):
         return accessor_item(run, value, key)
     if isinstance(value, Group):
-        return Group(subscript(run, value.base, key), value.key, value.minutes, value.label, value.closed, value.resampled)
+        return Group(
+            subscript(run, value.base, key), value.key, value.minutes, value.label, value.closed, value.resampled
+        )
     if isinstance(value, Window):
         return Window(subscript(run, value.base, key), value.kind, value.width, value.center, value.forward)
     if isinstance(value, Outside) and value.path in ("numpy.r_", "numpy.c_"):
@@ -267,6 +307,8 @@ def bounds(key: Slice) -> tuple[Linear | None, Linear | None]:
 
 
 def state_item(run: Run, state: State, key: Value) -> Value:
+    if isinstance(key, Text) and state.kind is Kind.TOP and key.pattern.lower() in PRICES:
+        return DATA.with_(sure=False, names=(key.pattern,))  # by its name a price, whatever holds it
     if isinstance(key, Text):
         return column_of(state, key.pattern) if any(p.source[0] and not p.source[1] for p in state.parts) else state
     if isinstance(key, Slice):
@@ -287,12 +329,19 @@ def state_item(run: Run, state: State, key: Value) -> Value:
 
 
 def list_item(run: Run, cell: Items, key: Value) -> Value:
-    if isinstance(key, Number) and cell.exact and not key.form.terms and -len(cell.items) <= key.form.constant < len(cell.items):
+    if (
+        isinstance(key, Number)
+        and cell.exact
+        and not key.form.terms
+        and -len(cell.items) <= key.form.constant < len(cell.items)
+    ):
         return cell.items[key.form.constant]
     if isinstance(key, Slice) and cell.exact:
         low, high = linear(key.lower), linear(key.upper)
         if key.step == NOTHING and (low is None or not low.terms) and (high is None or not high.terms):
-            return run.put("items", Items(cell.items[(low.constant if low else None) : (high.constant if high else None)]))
+            return run.put(
+                "items", Items(cell.items[(low.constant if low else None) : (high.constant if high else None)])
+            )
     return any_of(run, cell.items)
 
 
@@ -330,7 +379,14 @@ def accessor_item(run: Run, member: Member, key: Value) -> Value:
         names = run.texts(column)
         if names is None:
             return run.put("part", frame)
-        chosen = Frame(tuple((n, frame.read(n)) for n in sorted(set(names))), frame.default, frame.head, frame.direction, closed=True, chosen=True)
+        chosen = Frame(
+            tuple((n, frame.read(n)) for n in sorted(set(names))),
+            frame.default,
+            frame.head,
+            frame.direction,
+            closed=True,
+            chosen=True,
+        )
         return run.put("columns", chosen)
     if isinstance(key, Slice) and member.name == "iloc":
         return run.put("rows", frame_rows(run, frame, key))
@@ -368,8 +424,7 @@ def write(run: Run, place: Place, value: Value) -> None:
     if selector.kind is Select.ATTR:
         write_attribute(run, base, str(selector.value), value)
     else:
-        key = key_of(run, selector)
-        write_item(run, owner, base, key, value)
+        write_item(run, owner, base, key_of(run, selector), value)
 
 
 def write_attribute(run: Run, base: Value, name: str, value: Value) -> None:
@@ -401,6 +456,9 @@ def write_item(run: Run, owner: Place, base: Value, key: Value, value: Value) ->
         elif owner.path:
             rows = items[0] if items else key
             _write_rows(run, Place(owner.root, owner.name, owner.path[:-1]), run.env.state(base.base), rows, value)
+    elif isinstance(base, State) and base.kind is Kind.TOP and isinstance(key, Text) and not owner.path:
+        write(run, owner, run.put("guessed", guessed_frame()))
+        write_columns(run, read(run, owner), key, value, None)
     elif isinstance(base, State):
         _write_rows(run, owner, base, key, value)
 
@@ -409,7 +467,9 @@ def _write_rows(run: Run, owner: Place, state: State, key: Value, value: Value) 
     """`x[key] = value` for rows without columns: the name (or column) gets a new state."""
     given = run.env.state(value)
     mark = run.here("store")
-    first_rows = key == Number(ZERO) or (isinstance(key, Slice) and key.lower == NOTHING and (linear(key.upper) or ZERO) != ZERO)
+    first_rows = key == Number(ZERO) or (
+        isinstance(key, Slice) and key.lower == NOTHING and (linear(key.upper) or ZERO) != ZERO
+    )
     if first_rows and not given.parts:
         result = transfer.head_overwritten(state)
     elif isinstance(key, Slice):
@@ -421,13 +481,20 @@ def _write_rows(run: Run, owner: Place, state: State, key: Value, value: Value) 
     elif isinstance(key, State) and key.kind is not Kind.SCALAR and key.kind is not Kind.OTHER:
         result = blend((state, key, given), state.kind)
     else:
-        result = blend((state, transfer.stored(given, linear(key), mark)), Kind.ARRAY if state.kind is Kind.SCALAR else state.kind)
+        result = blend(
+            (state, transfer.stored(given, linear(key), mark)), Kind.ARRAY if state.kind is Kind.SCALAR else state.kind
+        )
     if state.kind is Kind.SCALAR and not state.parts and result.kind is Kind.SCALAR:
         result = result.with_(kind=Kind.ARRAY)
     write(run, owner, result.with_(rows=state.rows))
 
 
-def write_columns(run: Run, ref: Ref, column: Value, value: Value, rows: Value | None) -> None:
+def guessed_frame() -> Frame:
+    """Something that is used as a frame: of its columns only the prices are what they are called."""
+    return Frame(tuple((name, DATA.with_(sure=False, names=(name,))) for name in sorted(PRICES)), UNKNOWN)
+
+
+def write_columns(run: Run, ref: Value, column: Value, value: Value, rows: Value | None) -> None:
     """`frame[column] = value`, `frame.loc[rows, column] = value`, also for several columns at once."""
     if isinstance(column, Text):
         store_column(run, ref, column.pattern, value, rows)
@@ -445,16 +512,18 @@ def write_columns(run: Run, ref: Ref, column: Value, value: Value, rows: Value |
         store_column(run, ref, name, frame.whole() if frame is not None else one, rows)
 
 
-def store_column(run: Run, ref: Ref, name: str, value: Value, rows: Value | None) -> None:
+def store_column(run: Run, ref: Value, name: str, value: Value, rows: Value | None) -> None:
     frame = run.env.frame(ref)
-    if frame is None:
+    if frame is None or not isinstance(ref, Ref):
         return
     given = aligned(run, frame, value)
     known = dict(frame.columns).get(name)
     pieces = [given]
     if rows is not None and rows != EVERYTHING:
         condition = run.env.state(rows) if not isinstance(rows, Slice | Number) else CONSTANT
-        pieces.append(condition.with_(head=ZERO, short=ZERO, direction=frame.direction) if condition.parts else condition)
+        pieces.append(
+            condition.with_(head=ZERO, short=ZERO, direction=frame.direction) if condition.parts else condition
+        )
     new = blend(pieces, Kind.SERIES).with_(direction=frame.direction, head=frame.head, short=ZERO, names=(name,))
     new = new.with_(smooth=given.smooth and len(pieces) == 1)
     run.sink_column(ref, name, new)

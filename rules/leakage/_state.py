@@ -50,7 +50,8 @@ class Start(enum.IntEnum):
 
 
 class Mark(NamedTuple):
-    """One step of a proof; `reach` is that after the step. `form` is the shift that was applied, where there was one."""
+    """One step of a proof; `reach` is that after the step. `call` marks the entry into a function; `given` says that a
+    parameter decides the amount, which is then the business of a caller; `columns` are those that were moved."""
 
     path: str
     line: int
@@ -59,8 +60,10 @@ class Mark(NamedTuple):
     end_column: int
     note: str
     name: str
-    reach: Linear | None
-    form: Linear | None = None
+    reach: Linear | None = None
+    call: bool = False
+    given: bool = False
+    columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +95,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """`direction` is 1 for rows in the order of time, -1 for reversed rows, 0 where rows are no time. `head` counts rows
-    that were cut off in front: of an index that still names them (kind SERIES), or by position, where the reach holds
-    them already and `short` counts what is missing. `sure` is False where only use suggests that this is market data."""
+    """`direction` is 1 for rows in the order of time, -1 for reversed rows, 0 where rows are no time. `head` counts
+    rows that were cut off in front: of an index that still names them (kind SERIES), or by position, where the reach
+    holds them already and `short` counts what is missing. `sure` is False where only use suggests that this is market
+    data."""
 
     parts: tuple[Part, ...] = ()
     kind: Kind = Kind.SERIES
@@ -155,6 +159,8 @@ def merged(parts: Iterable[Part]) -> tuple[Part, ...]:
                 part = replace(part, family="", trail=())  # noqa: PLW2901 - the same part under its new name
         if part.extent is Extent.EXACT and part.reach is None and part.family:
             part = replace(part, family="", trail=())  # noqa: PLW2901 - an unknown reach is nobody's mistake
+        if part.extent is not Extent.EXACT and part.reach != ZERO:
+            part = replace(part, reach=ZERO)  # noqa: PLW2901 - only an exact reach is a number
         groups.setdefault((part.source, part.family, part.extent), []).append(part)
     found: list[Part] = []
     for key in sorted(groups, key=lambda k: (k[0], k[1], k[2])):
@@ -179,7 +185,7 @@ def _maximal(parts: list[Part]) -> list[Part]:
         kept.append(part)
     if len(kept) > MAX_FORMS:
         return [replace(first, reach=None, family="", trail=())]
-    return kept
+    return sorted(kept, key=lambda part: (part.reach or ZERO).order())
 
 
 def _story(part: Part) -> tuple[object, ...]:
@@ -194,7 +200,9 @@ def join(one: State, other: State) -> State:
     return State(
         merged((*one.parts, *other.parts)),
         one.kind if one.kind is other.kind else _wider(one.kind, other.kind),
-        one.direction if one.direction == other.direction else (0 if one.parts and other.parts else one.direction or other.direction),
+        one.direction
+        if one.direction == other.direction
+        else (0 if one.parts and other.parts else one.direction or other.direction),
         one.head if one.head == other.head else ZERO,
         one.short if one.short == other.short else ZERO,
         one.align if one.align == other.align else "?",
@@ -229,7 +237,9 @@ def blend(states: Iterable[State], kind: Kind | None = None) -> State:
         kind or lead.kind,
         lead.direction,
         lead.head if all(state.head == lead.head for state in rows) else ZERO,
-        lead.short if all(state.short == lead.short for state in rows) else max((s.short for s in rows), key=lambda f: f.lower() or 0),
+        lead.short
+        if all(state.short == lead.short for state in rows)
+        else max((s.short for s in rows), key=lambda f: f.lower() or 0),
         lead.align if all(state.align == lead.align for state in rows) else "?",
         lead.timeframe,
         max(state.start for state in listed),
@@ -251,28 +261,17 @@ def substituted(
     for part in state.parts:
         reach = None if part.reach is None else part.reach.replaced(symbols)
         marks = tuple(
-            mark._replace(
-                reach=None if mark.reach is None else mark.reach.replaced(symbols),
-                form=None if mark.form is None else mark.form.replaced(symbols),
-            )
-            for mark in part.trail
+            mark._replace(reach=None if mark.reach is None else mark.reach.replaced(symbols)) for mark in part.trail
         )
         argument = sources(part.source) if part.source[0] else None
         if argument is None:
-            entered = _entered(call, part, marks, reach)
+            entered = (call._replace(reach=reach),) if part.family else ()
             parts.append(replace(part, reach=reach, trail=(*entered, *marks)[:MAX_MARKS]))
             continue
         sure = sure and argument.sure
         for given in argument.parts:
             parts.append(_through(given, part, reach, marks, call))
     return replace(state, parts=merged(parts), sure=sure)
-
-
-def _entered(call: Mark, part: Part, marks: tuple[Mark, ...], reach: Linear | None) -> tuple[Mark, ...]:
-    if not part.family:
-        return ()
-    formed = any(old.form is not None and old.form.terms and old.form != new.form for old, new in zip(part.trail, marks, strict=True))
-    return (call._replace(reach=reach, form=reach if formed else None),)
 
 
 def _through(given: Part, part: Part, reach: Linear | None, marks: tuple[Mark, ...], call: Mark) -> Part:
@@ -284,11 +283,10 @@ def _through(given: Part, part: Part, reach: Linear | None, marks: tuple[Mark, .
         return replace(given, doubt=part.doubt or given.doubt)
     total = None if reach is None or given.reach is None else given.reach + reach
     moved = tuple(
-        mark._replace(reach=None if mark.reach is None or given.reach is None else mark.reach + given.reach) for mark in marks
+        mark._replace(reach=None if mark.reach is None or given.reach is None else mark.reach + given.reach)
+        for mark in marks
     )
-    entered = _entered(call, part, marks, total)
-    if part.trail and not entered:
-        entered = (call._replace(reach=total),)
+    entered = (call._replace(reach=total),) if part.trail else ()
     return Part(
         given.source, given.family or part.family, Extent.EXACT, total, part.doubt or given.doubt,
         (*given.trail, *entered, *moved)[:MAX_MARKS],

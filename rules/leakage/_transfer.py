@@ -1,6 +1,8 @@
-"""Transfer functions: what an operation does to the reach of a state. Each takes the state before and gives the one after.
+"""Transfer functions: what an operation does to the reach of a state. Each takes the state before and gives the one
+after.
 
-`mark` is the step that the operation adds to a proof. The data beside them, which operation does what, is `_library.toml`.
+`mark` is the step that the operation adds to a proof. The data beside them, which operation does what, is
+`_library.toml`.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ CENTERED = "centered-window"
 STATISTIC = "whole-series-statistic"
 ROW = "future-row-index"
 MERGE = "forward-merge"
+LENGTH = ":rows"  # ends the name of a symbol that is the number of rows
+BUCKETS = "buckets"  # alignment of one row for each bucket of time
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +64,11 @@ def moved(state: State, by: Linear | None, family: str, mark: Mark) -> State:
     if state.direction == 0 or by is None:
         return unordered(state)
     leads = not _at_most_zero(by)
+    mark = mark._replace(columns=state.names)
 
     def change(part: Part) -> Part:
+        if part.extent is Extent.BUCKET and state.align == BUCKETS and _at_most_zero(by + Linear(1)):
+            return Part(part.source, reach=ZERO)  # the bucket before has ended
         if part.extent is not Extent.EXACT or part.reach is None:
             return part
         if not leads and not part.family:
@@ -85,7 +92,7 @@ def shift(state: State, by: Linear | None, mark: Mark) -> State:
     """`shift(k)`: the value of k rows before; in reversed rows, of k rows later."""
     if by is not None and state.direction < 0:
         by = -by
-    return moved(state, None if by is None else -by, SHIFT, mark._replace(form=by))
+    return moved(state, None if by is None else -by, SHIFT, mark)
 
 
 def diff(state: State, by: Linear | None, mark: Mark) -> State:
@@ -102,7 +109,9 @@ def roll(state: State, by: Linear | None, mark: Mark) -> State:
 
 
 def wrapped(mark: Mark) -> Part:
-    return Part(("", ""), SHIFT, Extent.WARMUP).marked(mark._replace(note="np.roll puts the last rows into the first ones"))
+    return Part(("", ""), SHIFT, Extent.WARMUP).marked(
+        mark._replace(note=f"{mark.note} puts the last rows into the first ones")
+    )
 
 
 def head_overwritten(state: State) -> State:
@@ -116,6 +125,11 @@ def reverse(state: State) -> State:
 
 def cut(state: State, lower: Linear | None, upper: Linear | None, mark: Mark) -> State:
     """`x[lower:upper]`. Rows with an index keep their names; by position, row j is now row j + lower."""
+    if state.kind is Kind.WINDOW:
+        return state
+    upper = from_end(upper)
+    if upper is not None and upper.terms:
+        return moved(state, upper + Linear(-1), ROW, mark).with_(kind=Kind.WINDOW, head=ZERO, short=ZERO)
     if lower is None:
         return unordered(state).with_(short=ZERO, align="?")
     low, high = lower.lower(), None if upper is None else upper.upper()
@@ -126,8 +140,18 @@ def cut(state: State, lower: Linear | None, upper: Linear | None, mark: Mark) ->
         return state.with_(align="?", short=Linear(1), head=ZERO) if state.kind is not Kind.SERIES else state
     if state.kind is Kind.SERIES:
         return state.with_(head=state.head + lower)
-    result = moved(state, lower, SHIFT, mark._replace(form=-lower)) if lower != ZERO else state
+    result = moved(state, lower, SHIFT, mark) if lower != ZERO else state
     return result.with_(short=state.short + lower + ends)
+
+
+def from_end(upper: Linear | None) -> Linear | None:
+    """`x[: len(x) - k]` ends where `x[:-k]` does, and `x[: len(x)]` at the end."""
+    if upper is None or len(upper.terms) != 1:
+        return upper
+    symbol, factor = upper.terms[0]
+    if factor != 1 or not symbol.name.endswith(LENGTH):
+        return upper
+    return Linear(upper.constant) if upper.constant < 0 else None
 
 
 def to_array(state: State, mark: Mark) -> State:

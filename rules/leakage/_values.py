@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
@@ -17,9 +17,10 @@ ANY = "*"  # in a column name: text that is not known; as the column of a source
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """An integer, or a form over unknown ones."""
+    """An integer, or a form over unknown ones. `given`: the caller of the function said it."""
 
     form: Linear
+    given: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +132,12 @@ class Frame:
     direction: int = 1
     closed: bool = False
     chosen: bool = False
+    gone: tuple[str, ...] = ()
 
     def read(self, name: str) -> State:
         """The state of a column; names with `*` join all that may be meant."""
+        if name in self.gone:
+            return UNKNOWN
         found: State | None = None
         for column, state in self.columns:
             if column == name:
@@ -145,7 +149,11 @@ class Frame:
                 weak = state.with_(sure=False)
                 found = weak if found is None else join(found, weak)
         if found is not None:
-            return found if self.closed else join(found, self._default(name)).with_(kind=Kind.SERIES, direction=found.direction)
+            return (
+                found
+                if self.closed
+                else join(found, self._default(name)).with_(kind=Kind.SERIES, direction=found.direction)
+            )
         return self._default(name)
 
     def _default(self, name: str) -> State:
@@ -157,15 +165,20 @@ class Frame:
         if ANY in name and name in columns:
             state = join(columns[name], state)
         columns[name] = state
-        return replace(self, columns=tuple(sorted(columns.items(), key=lambda item: item[0])))
+        gone = tuple(word for word in self.gone if word != name)
+        return replace(self, columns=tuple(sorted(columns.items(), key=lambda item: item[0])), gone=gone)
 
     def drop(self, names: Iterable[str]) -> Frame:
-        gone = set(names)
-        return replace(self, columns=tuple(item for item in self.columns if item[0] not in gone))
+        gone = {*self.gone, *names}
+        return replace(
+            self, columns=tuple(item for item in self.columns if item[0] not in gone), gone=tuple(sorted(gone))
+        )
 
     def each(self, change: Callable[[State], State]) -> Frame:
         """The frame with every column changed in the same way."""
-        return replace(self, columns=tuple((name, change(state)) for name, state in self.columns), default=change(self.default))
+        return replace(
+            self, columns=tuple((name, change(state)) for name, state in self.columns), default=change(self.default)
+        )
 
     def whole(self) -> State:
         """The frame as one value: its unwritten columns, unless only written ones exist."""
@@ -179,7 +192,11 @@ class Frame:
 
 def overlap(one: str, other: str) -> bool:
     """Whether two names with `*` may be the same."""
-    return fnmatchcase(one, other) if ANY not in one else (fnmatchcase(other, one) or (ANY in other and one[0] == other[0]))
+    return (
+        fnmatchcase(one, other)
+        if ANY not in one
+        else (fnmatchcase(other, one) or (ANY in other and one[0] == other[0]))
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,13 +357,19 @@ def _join_cells(one: Cell, other: Cell, point: str, *, widen: bool) -> Cell:
         return _join_frames(one, other, widen=widen)
     if isinstance(one, Items) and isinstance(other, Items):
         if one.exact and other.exact and len(one.items) == len(other.items):
-            return Items(tuple(join_values(a, b, point, widen=widen) for a, b in zip(one.items, other.items, strict=True)))
+            return Items(
+                tuple(join_values(a, b, point, widen=widen) for a, b in zip(one.items, other.items, strict=True))
+            )
         return Items(tuple(dict.fromkeys((*one.items, *other.items)))[:8], exact=False)
     if isinstance(one, Table) and isinstance(other, Table):
-        entries = _merge(dict(one.entries), dict(other.entries), lambda k, a, b: join_values(a, b, f"{point}:{k}", widen=widen))
+        entries = _merge(
+            dict(one.entries), dict(other.entries), lambda k, a, b: join_values(a, b, f"{point}:{k}", widen=widen)
+        )
         return Table(tuple(sorted(entries.items())), one.exact and other.exact)
     if isinstance(one, Instance) and isinstance(other, Instance):
-        held = _merge(dict(one.attributes), dict(other.attributes), lambda k, a, b: join_values(a, b, f"{point}:{k}", widen=widen))
+        held = _merge(
+            dict(one.attributes), dict(other.attributes), lambda k, a, b: join_values(a, b, f"{point}:{k}", widen=widen)
+        )
         return Instance(one.cls if one.cls is other.cls else None, tuple(sorted(held.items())), one.source)
     return Frame(default=UNKNOWN)
 
@@ -363,9 +386,14 @@ def _join_frames(one: Frame, other: Frame, *, widen: bool) -> Frame:
         joined = join(a, b)
         columns[name] = _widened(a, joined) if widen and joined != a else joined
     return Frame(
-        tuple(columns.items()), join(one.default, other.default), one.head if one.head == other.head else ZERO,
-        one.direction if one.direction == other.direction else 0, one.closed and other.closed, one.chosen and other.chosen,
-    )  # fmt: skip
+        tuple(columns.items()),
+        join(one.default, other.default),
+        one.head if one.head == other.head else ZERO,
+        one.direction if one.direction == other.direction else 0,
+        one.closed and other.closed,
+        one.chosen and other.chosen,
+        tuple(name for name in one.gone if name in other.gone),
+    )
 
 
 def each_ref(value: Value, cells: Mapping[str, Cell]) -> Iterator[str]:
