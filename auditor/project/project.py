@@ -15,6 +15,7 @@ from auditor.project.flow import Flow, describe, reads
 from auditor.project.graph import Graph, Node
 from auditor.project.infer import Inference
 from auditor.project.link import Linked
+from auditor.project.locks import Locks
 from auditor.project.models import ANY, Condition, Model, Models, Role
 from auditor.project.suspension import Suspension
 from auditor.project.symbols import FunctionNode, Stubs, Symbols
@@ -90,6 +91,11 @@ class Project:
     def suspension(self) -> Suspension:
         """Which awaits may let other tasks run."""
         return Suspension(self)
+
+    @cached_property
+    def locks(self) -> Locks:
+        """Which locks there are and where they are held."""
+        return Locks(self)
 
     @cached_property
     def contexts(self) -> Contexts:
