@@ -24,11 +24,17 @@ class Instance(NamedTuple):
 
 
 class ClassObject(NamedTuple):
+    """A class as a value. `kind` keeps it apart from other atoms of one string: named tuples compare as tuples."""
+
     cls: ClassNode | str
+    kind: str = "class"
 
 
 class ModuleObject(NamedTuple):
+    """A module as a value; `kind` as in ClassObject."""
+
     module: Module | str
+    kind: str = "module"
 
 
 class Callee(NamedTuple):
