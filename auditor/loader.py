@@ -116,14 +116,21 @@ def _register(module: ModuleType, found: dict[str, type[Rule]]) -> None:
     classes = [
         value
         for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Rule) and value is not Rule and value.__module__ == module.__name__
+        if isinstance(value, type)
+        and issubclass(value, Rule)
+        and value is not Rule
+        and value.__module__ == module.__name__
     ]
     if len(classes) != 1:
-        raise RuleError(f"{module.__name__} holds {len(classes)} rules; one file is one rule (begin shared modules with _)")
+        raise RuleError(
+            f"{module.__name__} holds {len(classes)} rules; one file is one rule (begin shared modules with _)"
+        )
     rule = classes[0]
     validate(rule)
     if rule.id in found:
-        raise RuleError(f"two rules are called {rule.id}: {found[rule.id].__module__} and {module.__name__}; rename one")
+        raise RuleError(
+            f"two rules are called {rule.id}: {found[rule.id].__module__} and {module.__name__}; rename one"
+        )
     found[rule.id] = rule
 
 
@@ -138,7 +145,7 @@ _IN_WORKER: dict[str, list[Rule]] = {}
 
 def handle(path: str, data: bytes, options: Mapping[str, Any]) -> bytes:
     """The handler of the workers: loads the rules by id, once, and collects. Jobs carry ids, never classes."""
-    from auditor.facts.collect import collect
+    from auditor.facts.collect import collect  # noqa: PLC0415 - loads LibCST, which only a worker needs
 
     key = repr(sorted(options.items()))
     rules = _IN_WORKER.get(key)

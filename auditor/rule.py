@@ -82,7 +82,9 @@ def page(rule: type[Rule]) -> Page:
     sections = {parts[i].strip(): parts[i + 1].strip() for i in range(1, len(parts), 2)}
     for name in SECTIONS:
         if not sections.get(name):
-            raise RuleError(f"rule {rule.id}: the page has no section '{name}'; add it to the docstring of {rule.__module__}")
+            raise RuleError(
+                f"rule {rule.id}: the page has no section '{name}'; add it to the docstring of {rule.__module__}"
+            )
     if not title.strip():
         raise RuleError(f"rule {rule.id}: the page has no title; begin the docstring of {rule.__module__} with one")
     good = sections["Good"]

@@ -35,7 +35,10 @@ def answer(argv: Sequence[str]) -> int | None:
             return None
         try:
             record = json.loads(stored)
-            if _surroundings(record["root"], record["files"], record["paths"], record["exclude"], record["limit"]) != record["state"]:
+            if (
+                _surroundings(record["root"], record["files"], record["paths"], record["exclude"], record["limit"])
+                != record["state"]
+            ):
                 return None
             text, status = record["stdout"].encode("utf-8", "surrogateescape"), int(record["status"])
         except (ValueError, KeyError, TypeError, OSError):
@@ -90,7 +93,9 @@ def _versions() -> list[str]:
     found: list[str] = []
     for entry in sys.path:
         try:
-            found.extend(n for n in os.listdir(entry or ".") if n.endswith(".dist-info") and n.lower().startswith(TOOLS))
+            found.extend(
+                n for n in os.listdir(entry or ".") if n.endswith(".dist-info") and n.lower().startswith(TOOLS)
+            )
         except OSError:
             continue
     return sorted(found)
@@ -106,7 +111,14 @@ def _surroundings(root: str, files: Sequence[str], paths: Sequence[str], exclude
         except OSError:
             digest.update(b"-")
     found = discover(root, paths, exclude, limit)
-    told = (found.commit, found.dirty, found.excluded, found.links_not_followed, found.notes, [str(x) for x in found.skipped])
+    told = (
+        found.commit,
+        found.dirty,
+        found.excluded,
+        found.links_not_followed,
+        found.notes,
+        [str(x) for x in found.skipped],
+    )
     digest.update(repr(told).encode("utf-8", "surrogateescape"))
     for source in found.files:
         digest.update(source.path.encode("utf-8", "surrogateescape") + b"\0")

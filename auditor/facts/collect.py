@@ -50,7 +50,9 @@ def collect(path: str, data: bytes, rules: Sequence[Rule]) -> bytes:
     module = SourceModule.parse(path, text)
     facts, programs = lower(module)
     if mentions(data, (b"auditor:",)):
-        directives = [Directive(c.line, c.column, c.text, c.alone_on_line) for c in comments(text) if "auditor:" in c.text]
+        directives = [
+            Directive(c.line, c.column, c.text, c.alone_on_line) for c in comments(text) if "auditor:" in c.text
+        ]
         facts = facts._replace(comments=tuple(directives))
     found: list[dict[str, Any]] = []
     errors: list[tuple[str, str]] = []

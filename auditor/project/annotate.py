@@ -5,7 +5,17 @@ from __future__ import annotations
 from auditor.facts.model import Root, Select, Store, TypeExpr
 from auditor.project.symbols import ClassNode, External, FunctionNode, Module, Symbols, Variable
 from auditor.project.types import (
-    BOTTOM, NONE_TYPE, STR, TOP, ClassObject, Instance, Type, flat, instance, join, union,
+    BOTTOM,
+    NONE_TYPE,
+    STR,
+    TOP,
+    ClassObject,
+    Instance,
+    Type,
+    flat,
+    instance,
+    join,
+    union,
 )  # fmt: skip
 
 CONTAINERS = {
@@ -16,7 +26,9 @@ CONTAINERS = {
     "Tuple": "tuple", "tuple": "tuple", "Deque": "list", "deque": "list",
     "AsyncIterator": "aiter", "AsyncIterable": "aiter", "AsyncGenerator": "aiter",
 }  # fmt: skip
-TRANSPARENT = frozenset({"Optional", "ClassVar", "Final", "Annotated", "Required", "NotRequired", "ReadOnly", "InitVar", "SkipValidation"})
+TRANSPARENT = frozenset(
+    {"Optional", "ClassVar", "Final", "Annotated", "Required", "NotRequired", "ReadOnly", "InitVar", "SkipValidation"}
+)
 AWAITABLES = frozenset({"Awaitable", "Coroutine"})
 BUILTIN_NAMES = frozenset({
     "int", "float", "str", "bool", "bytes", "complex", "list", "dict", "set", "tuple", "frozenset", "object", "type",
@@ -33,7 +45,9 @@ class Annotations:
         self.symbols = symbols
         self._memo: dict[tuple[Module, int, TypeExpr], Type] = {}
 
-    def type_of(self, expr: TypeExpr | None, module: Module, function: FunctionNode | None = None, depth: int = 0) -> Type:
+    def type_of(
+        self, expr: TypeExpr | None, module: Module, function: FunctionNode | None = None, depth: int = 0
+    ) -> Type:
         """The type of an annotation; TOP for what says nothing (`Any`, type variables, unresolved names)."""
         if expr is None:
             return BOTTOM
@@ -78,7 +92,19 @@ class Annotations:
     def _special(self, last: str, path: str) -> Type | None:
         """Names of `typing` and containers without arguments."""
         if path.startswith(TYPING) or path.startswith("builtins."):
-            if last in ("Any", "TypeVar", "object", "Hashable", "SupportsFloat", "Self", "Type", "type", "Callable", "Generic", "Protocol"):
+            if last in (
+                "Any",
+                "TypeVar",
+                "object",
+                "Hashable",
+                "SupportsFloat",
+                "Self",
+                "Type",
+                "type",
+                "Callable",
+                "Generic",
+                "Protocol",
+            ):
                 return TOP
             if last in ("Text", "LiteralString"):
                 return STR
@@ -125,7 +151,8 @@ class Annotations:
             return instance(f"builtins.{kind}", arg(0))
         whole = self._type(base, module, function, depth + 1)
         return frozenset(
-            Instance(a.cls, tuple(arg(i) for i in range(len(args))), a.exact) if isinstance(a, Instance) else a for a in whole
+            Instance(a.cls, tuple(arg(i) for i in range(len(args))), a.exact) if isinstance(a, Instance) else a
+            for a in whole
         )
 
     def _alias(self, variable: Variable, depth: int) -> Type:

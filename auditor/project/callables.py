@@ -9,8 +9,25 @@ from auditor.project.annotate import BUILTIN_NAMES
 from auditor.project.containers import iterated
 from auditor.project.symbols import ClassNode, FunctionNode
 from auditor.project.types import (
-    BOOL, BOTTOM, FLOAT, INT, NONE_TYPE, STR, TOP, Callee, ClassObject, Instance, ModuleObject, Outside, Super,
-    Type, derived, instance, join, union, without_none,
+    BOOL,
+    BOTTOM,
+    FLOAT,
+    INT,
+    NONE_TYPE,
+    STR,
+    TOP,
+    Callee,
+    ClassObject,
+    Instance,
+    ModuleObject,
+    Outside,
+    Super,
+    Type,
+    derived,
+    instance,
+    join,
+    union,
+    without_none,
 )  # fmt: skip
 from auditor.project.world import World
 
@@ -56,10 +73,28 @@ CONVERSIONS = {
     "any": BOOL, "all": BOOL, "input": STR, "print": NONE_TYPE, "setattr": NONE_TYPE, "hex": STR, "ascii": STR,
     "bytes": instance("builtins.bytes"), "range": instance("builtins.range"), "divmod": TOP,
 }  # fmt: skip
-COLLECTORS = {"list": "list", "sorted": "list", "reversed": "list", "set": "set", "frozenset": "set", "tuple": "list", "iter": "list", "filter": "list"}
+COLLECTORS = {
+    "list": "list",
+    "sorted": "list",
+    "reversed": "list",
+    "set": "set",
+    "frozenset": "set",
+    "tuple": "list",
+    "iter": "list",
+    "filter": "list",
+}
 SAME = frozenset({"copy.copy", "copy.deepcopy", "asyncio.tasks.shield", "asyncio.shield", "typing.cast", "reversed"})
 TASK_MAKERS = frozenset({"create_task", "ensure_future"})
-AWAITABLE = frozenset({"asyncio.tasks.Task", "asyncio.futures.Future", "asyncio.Task", "asyncio.Future", "_asyncio.Task", "_asyncio.Future"})
+AWAITABLE = frozenset(
+    {
+        "asyncio.tasks.Task",
+        "asyncio.futures.Future",
+        "asyncio.Task",
+        "asyncio.Future",
+        "_asyncio.Task",
+        "_asyncio.Future",
+    }
+)
 TASK = "asyncio.tasks.Task"
 
 
@@ -90,10 +125,14 @@ class Calls:
                 return known
         callees = run.value(op.callee)
         result = self._apply(run, op, callees, args)
-        handed = [a for value in (*args, *(run.value(v) for _, v in op.keywords)) for a in value if isinstance(a, Callee)]
+        handed = [
+            a for value in (*args, *(run.value(v) for _, v in op.keywords)) for a in value if isinstance(a, Callee)
+        ]
         if handed:
             ordered = sorted(handed, key=_rank)
-            result = result._replace(handed=tuple(dict.fromkeys(Target(a.function, a.receiver, a.bound, a.exact) for a in ordered)))
+            result = result._replace(
+                handed=tuple(dict.fromkeys(Target(a.function, a.receiver, a.bound, a.exact) for a in ordered))
+            )
         if place.path and place.path[-1].kind is Select.ATTR and place.path[-1].value in TASK_MAKERS and args:
             return result._replace(type=instance(TASK, self.awaited(args[0])))
         return result
@@ -149,10 +188,20 @@ class Calls:
         unique = tuple(dict.fromkeys(targets))
         if not unique and not externals:
             return CallResult(union(types) if types else TOP if callees else BOTTOM, (), (), "unknown")
-        how = "partial" if lost else "hierarchy" if hierarchy or len({t.function for t in unique if not t.wrapper}) > 1 else "typed"
-        return CallResult(union(types) if not lost else join(union(types), TOP), unique, tuple(dict.fromkeys(externals)), how)
+        how = (
+            "partial"
+            if lost
+            else "hierarchy"
+            if hierarchy or len({t.function for t in unique if not t.wrapper}) > 1
+            else "typed"
+        )
+        return CallResult(
+            union(types) if not lost else join(union(types), TOP), unique, tuple(dict.fromkeys(externals)), how
+        )
 
-    def overrides(self, function: FunctionNode, receiver: ClassNode | None, bound: bool, exact: bool) -> tuple[Target, ...]:
+    def overrides(
+        self, function: FunctionNode, receiver: ClassNode | None, bound: bool, exact: bool
+    ) -> tuple[Target, ...]:
         """The function, its decorators' wrappers, and the overrides that an instance of a subclass would run."""
         plain = (
             Target(function, receiver, bound, exact),
@@ -176,7 +225,13 @@ class Calls:
         return found if len(found) <= MAX_TARGETS else found[:1]
 
     def _construct(
-        self, run: Inference, op: Call, cls: ClassNode | str, args: list[Type], targets: list[Target], externals: list[str]
+        self,
+        run: Inference,
+        op: Call,
+        cls: ClassNode | str,
+        args: list[Type],
+        targets: list[Target],
+        externals: list[str],
     ) -> Type:
         if isinstance(cls, str):
             externals.append(cls)
@@ -184,7 +239,11 @@ class Calls:
             if cls.startswith("builtins.") and name in COLLECTORS:
                 return instance(f"builtins.{COLLECTORS[name]}", iterated(args[0]) if args else BOTTOM)
             if cls == "builtins.dict":
-                return args[0] if args and any(isinstance(a, Instance) and a.cls == cls for a in args[0]) else instance(cls, BOTTOM, BOTTOM)
+                return (
+                    args[0]
+                    if args and any(isinstance(a, Instance) and a.cls == cls for a in args[0])
+                    else instance(cls, BOTTOM, BOTTOM)
+                )
             if cls.startswith("builtins.") and name in CONVERSIONS:
                 return CONVERSIONS[name]
             if cls in ("collections.defaultdict", "collections.OrderedDict"):
@@ -195,7 +254,11 @@ class Calls:
             if cls == "functools.partial" and args:
                 return instance(cls, args[0])
             if cls == "builtins.type":
-                return frozenset(ClassObject(a.cls) for a in args[0] if isinstance(a, Instance)) or TOP if len(args) == 1 else TOP
+                return (
+                    frozenset(ClassObject(a.cls) for a in args[0] if isinstance(a, Instance)) or TOP
+                    if len(args) == 1
+                    else TOP
+                )
             return instance(cls, exact=True)
         for method_name in ("__init__", "__new__", "__post_init__"):
             method = cls.method(method_name)
@@ -268,7 +331,12 @@ class Calls:
     def _method(self, run: Inference, op: Call, atom: Instance, name: str, args: list[Type]) -> Type:
         inner = atom.args
         if atom.cls == "builtins.str":
-            return {"split": instance("builtins.list", STR), "encode": instance("builtins.bytes"), "startswith": BOOL, "endswith": BOOL}.get(name, STR)
+            return {
+                "split": instance("builtins.list", STR),
+                "encode": instance("builtins.bytes"),
+                "startswith": BOOL,
+                "endswith": BOOL,
+            }.get(name, STR)
         if atom.cls == "builtins.dict" and len(inner) == 2:
             if name in ("get", "pop", "setdefault"):
                 return join(inner[1], args[1] if len(args) > 1 else NONE_TYPE if name == "get" else BOTTOM)
@@ -328,9 +396,7 @@ class Calls:
         for atom in value:
             if isinstance(atom, Instance) and (atom.cls == "coroutine" or atom.cls in AWAITABLE):
                 types.append(atom.args[0] if atom.args else TOP)
-            elif isinstance(atom, Outside):
-                types.append(frozenset((atom,)))
-            elif isinstance(atom, Instance) and isinstance(atom.cls, str):
+            elif isinstance(atom, Outside) or isinstance(atom, Instance) and isinstance(atom.cls, str):
                 types.append(frozenset((atom,)))
             else:
                 types.append(TOP)

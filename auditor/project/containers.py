@@ -22,7 +22,12 @@ def _element(atom: Any, key: Const | None) -> Type:
     if not isinstance(cls, str):
         return TOP
     if cls == "builtins.tuple":
-        if key is not None and key.kind == "int" and key.text.lstrip("-").isdigit() and -len(args) <= int(key.text) < len(args):
+        if (
+            key is not None
+            and key.kind == "int"
+            and key.text.lstrip("-").isdigit()
+            and -len(args) <= int(key.text) < len(args)
+        ):
             return args[int(key.text)]
         return union(args)
     if cls == "builtins.dict":
@@ -38,7 +43,10 @@ def _element(atom: Any, key: Const | None) -> Type:
 
 def iterated(value: Type) -> Type:
     """What iteration gives: of a dict its keys."""
-    return union(a.args[0] if isinstance(a, Instance) and a.cls == "builtins.dict" and a.args else _element(a, None) for a in value)
+    return union(
+        a.args[0] if isinstance(a, Instance) and a.cls == "builtins.dict" and a.args else _element(a, None)
+        for a in value
+    )
 
 
 def filled(atom: Any, value: Type) -> Any:
@@ -51,7 +59,13 @@ def filled(atom: Any, value: Type) -> Any:
 
 
 def part(atom: Any, position: int, star: int) -> Type:
-    if isinstance(atom, Instance) and atom.cls == "builtins.tuple" and star == NONE and position < len(atom.args) and len(atom.args) > 1:
+    if (
+        isinstance(atom, Instance)
+        and atom.cls == "builtins.tuple"
+        and star == NONE
+        and position < len(atom.args)
+        and len(atom.args) > 1
+    ):
         return atom.args[position]
     if isinstance(atom, Instance) and atom.cls == "builtins.dict":
         return atom.args[0] if atom.args else TOP

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from auditor.facts.model import Call, Const
 from auditor.project.callables import CallResult, Target
+from auditor.project.flow import reads
 from auditor.project.graph import Node
 from auditor.project.models import canonical
 from auditor.project.symbols import FunctionNode
@@ -44,8 +45,12 @@ class Spawn(NamedTuple):
 # Attribute name of the call -> how it starts what it is given. Names of asyncio, threading and concurrent.futures; the
 # receiver's path decides where a name is common.
 TASKS = frozenset({"create_task", "ensure_future", "start_soon", "run_coroutine_threadsafe"})
-CALLBACKS = frozenset({"call_soon", "call_later", "call_at", "call_soon_threadsafe", "add_reader", "add_writer", "add_done_callback"})
-EXECUTORS = frozenset({"run_in_executor", "to_thread", "submit", "run_in_threadpool", "run_sync", "sync_to_async", "run_in_thread"})
+CALLBACKS = frozenset(
+    {"call_soon", "call_later", "call_at", "call_soon_threadsafe", "add_reader", "add_writer", "add_done_callback"}
+)
+EXECUTORS = frozenset(
+    {"run_in_executor", "to_thread", "submit", "run_in_threadpool", "run_sync", "sync_to_async", "run_in_thread"}
+)
 MAINS = frozenset({"run", "run_until_complete"})
 MAIN_PATHS = frozenset({"asyncio.run", "asyncio.runners.run", "asyncio.runners.Runner.run", "anyio.run", "uvloop.run"})
 PROCESSES = ("multiprocessing.", "concurrent.futures.ProcessPoolExecutor", "concurrent.futures.process.")
@@ -90,17 +95,14 @@ class Contexts:
             if targets:
                 flow = self.project.flow(function)
                 in_loop = flow.loops(flow.block_of(op))
-                kept = any(call.dst in reads for reads in self._reads(function))
+                kept = any(call.dst in reads(other) for other in body.ops)
                 yield from (Spawn(how, target, function, op, in_loop, kept) for target in dict.fromkeys(targets))
-
-    def _reads(self, function: FunctionNode) -> list[tuple[int, ...]]:
-        from auditor.project.flow import reads
-
-        return [reads(op) for op in function.body.ops]
 
     def _how(self, function: FunctionNode, call: Call, result: CallResult) -> str:
         place = function.body.places[call.callee]
-        last = str(place.path[-1].value) if place.path else "" if isinstance(place.name, Const | int) else str(place.name)
+        last = (
+            str(place.path[-1].value) if place.path else "" if isinstance(place.name, Const | int) else str(place.name)
+        )
         paths = [canonical(path) for path in result.externals]
         if last in TASKS:
             return "task"

@@ -5,16 +5,55 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from auditor.facts.model import (
-    NONE, Await, Binary, Block, Body, Bool, Branch, Call, Catch, Choose, Closure, Collect, Compare, Declare, Define,
-    Delete, Edge, Enter, Exit, Format, Import, Iterate, Next, Op, Opaque, Raise, Return, Root, Select, Store, Table,
-    Unary, Unpack, Yield,
+    NONE,
+    Await,
+    Binary,
+    Block,
+    Body,
+    Bool,
+    Branch,
+    Call,
+    Catch,
+    Choose,
+    Closure,
+    Collect,
+    Compare,
+    Declare,
+    Define,
+    Delete,
+    Edge,
+    Enter,
+    Exit,
+    Format,
+    Import,
+    Iterate,
+    Next,
+    Op,
+    Opaque,
+    Raise,
+    Return,
+    Root,
+    Select,
+    Store,
+    Table,
+    Unary,
+    Unpack,
+    Yield,
 )  # fmt: skip
 
 
-def reads(op: Op) -> tuple[int, ...]:
+def reads(op: Op) -> tuple[int, ...]:  # noqa: PLR0911 - one return for each kind of operation
     """Operands that an operation reads as values, in order."""
     match op:
-        case Store(_, src) | Return(src) | Await(_, src) | Yield(_, src, _) | Enter(_, src, _) | Iterate(_, src, _) | Unpack(src, _, _):
+        case (
+            Store(_, src)
+            | Return(src)
+            | Await(_, src)
+            | Yield(_, src, _)
+            | Enter(_, src, _)
+            | Iterate(_, src, _)
+            | Unpack(src, _, _)
+        ):
             return (src,) if src != NONE else ()
         case Exit(src, _, _):
             return (src,)
@@ -74,7 +113,9 @@ class Flow:
     def __init__(self, body: Body, cut: frozenset[tuple[int, Edge | None, int]] = frozenset()) -> None:
         self.body = body
         self.cut = cut
-        self.successors: list[tuple[tuple[Edge | None, int], ...]] = [self._out(n, block) for n, block in enumerate(body.blocks)]
+        self.successors: list[tuple[tuple[Edge | None, int], ...]] = [
+            self._out(n, block) for n, block in enumerate(body.blocks)
+        ]
         self.predecessors: list[list[int]] = [[] for _ in body.blocks]
         for number, out in enumerate(self.successors):
             for _, target in out:
@@ -99,7 +140,9 @@ class Flow:
         """Reverse postorder of what the entry reaches."""
         seen = {0}
         post: list[int] = []
-        stack: list[tuple[int, Iterator[tuple[Edge | None, int]]]] = [(0, iter(self.successors[0]))] if self.successors else []
+        stack: list[tuple[int, Iterator[tuple[Edge | None, int]]]] = (
+            [(0, iter(self.successors[0]))] if self.successors else []
+        )
         while stack:
             number, out = stack[-1]
             for _, target in out:
@@ -176,7 +219,11 @@ class Flow:
         edges = [(kind, target) for kind, target in self.successors[above] if kind in (Edge.TRUE, Edge.FALSE)]
         for kind, target in edges:
             if target == block and sum(t == target for _, t in self.successors[above]) == 1:
-                alone = [p for p in self.predecessors[target] if p != above and p in self.rank and not self.dominates(target, p)]
+                alone = [
+                    p
+                    for p in self.predecessors[target]
+                    if p != above and p in self.rank and not self.dominates(target, p)
+                ]
                 if not alone:
                     yield self.body.blocks[above].end - 1, kind is Edge.TRUE
 

@@ -11,16 +11,60 @@ from typing import Any
 
 from auditor.facts.annotations import read as read_annotation
 from auditor.facts.model import (
-    COLLECTIONS, NONE, OPERATORS, Await, Binary, Body, Bool, Branch, Call, Catch, Choose, Closure, Collect, Compare, Const,
-    Declare, Define, Edge, Enter, Format, Import, Iterate, Next, Place, Return, Root, Select, Store, Table, Unary,
-    Unpack, Yield,
+    COLLECTIONS,
+    NONE,
+    OPERATORS,
+    Await,
+    Binary,
+    Body,
+    Bool,
+    Branch,
+    Call,
+    Catch,
+    Choose,
+    Closure,
+    Collect,
+    Compare,
+    Const,
+    Declare,
+    Define,
+    Edge,
+    Enter,
+    Format,
+    Import,
+    Iterate,
+    Next,
+    Place,
+    Return,
+    Root,
+    Select,
+    Store,
+    Table,
+    Unary,
+    Unpack,
+    Yield,
 )  # fmt: skip
 from auditor.project.callables import CallResult, Calls
 from auditor.project.containers import element, filled, iterated, part
-from auditor.project.symbols import FunctionNode
+from auditor.project.symbols import ClassNode, FunctionNode
 from auditor.project.types import (
-    BOOL, BOTTOM, CONSTANTS, FLOAT, INT, NONE_TYPE, STR, TOP, Callee, ClassObject, Instance, Type, instance, join,
-    known, union, without_none,
+    BOOL,
+    BOTTOM,
+    CONSTANTS,
+    FLOAT,
+    INT,
+    NONE_TYPE,
+    STR,
+    TOP,
+    Callee,
+    ClassObject,
+    Instance,
+    Type,
+    instance,
+    join,
+    known,
+    union,
+    without_none,
 )  # fmt: skip
 from auditor.project.world import World
 
@@ -85,7 +129,11 @@ class Inference:
                 if step is not None:
                     step(self, op, rank)
             for kind, target in block.edges:
-                if target >= 0 and visits[number] <= MAX_PASSES and self._flow(entry, target, self._narrowed(block.end, kind)):
+                if (
+                    target >= 0
+                    and visits[number] <= MAX_PASSES
+                    and self._flow(entry, target, self._narrowed(block.end, kind))
+                ):
                     pending.add(target)
             region = block.region
             while region != NONE:
@@ -182,7 +230,9 @@ class Inference:
             if found is not None:
                 return found
             if self.is_class:  # a class body sees the names outside
-                return self.world.meaning(self.world.symbols.resolve(self.function.module, str(name), self.function.parent))
+                return self.world.meaning(
+                    self.world.symbols.resolve(self.function.module, str(name), self.function.parent)
+                )
             return BOTTOM
         if place.root is Root.CELL:
             owner = self.world.cell_owner(self.function, str(name))
@@ -252,7 +302,11 @@ class Inference:
             if narrowed is not None:
                 value, depth = narrowed, prefix
         for kind, selected in place.path[depth:-1]:
-            value = self.world.attribute(without_none(value), str(selected)) if kind is Select.ATTR else element(value, None)
+            value = (
+                self.world.attribute(without_none(value), str(selected))
+                if kind is Select.ATTR
+                else element(value, None)
+            )
         return value
 
     def _store_item(self, operand: int, value: Type) -> None:
@@ -276,7 +330,11 @@ class Inference:
     def _root_value(self, operand: int) -> Type:
         root = self.root_of[operand]
         found = self.env.get(root)
-        return found if found is not None else self._root(Place(self.places[operand].root, self.places[operand].name), root)
+        return (
+            found
+            if found is not None
+            else self._root(Place(self.places[operand].root, self.places[operand].name), root)
+        )
 
     # --- narrowing ---
     def _narrowed(self, end: int, kind: Edge) -> Env:
@@ -295,12 +353,17 @@ class Inference:
                 place = made.left
                 is_none = (OPERATORS[made.operator] == "is") is truth
                 narrowed = NONE_TYPE if is_none else self.value(place) - NONE_TYPE
-        elif isinstance(made, Call) and len(made.args) == 2 and self.places[made.callee].name == "isinstance" and not self.places[made.callee].path:
+        elif (
+            isinstance(made, Call)
+            and len(made.args) == 2
+            and self.places[made.callee].name == "isinstance"
+            and not self.places[made.callee].path
+        ):
             if truth:
                 place = made.args[0]
-                narrowed = union(
-                    instance(a.cls) for a in self._classes(made.args[1]) if isinstance(a, ClassObject)
-                ) or None
+                narrowed = (
+                    union(instance(a.cls) for a in self._classes(made.args[1]) if isinstance(a, ClassObject)) or None
+                )
                 if narrowed is not None:
                     narrowed = _refine(self.value(place), narrowed)
         elif isinstance(made, Compare) and OPERATORS[made.operator] == "isinstance":
@@ -314,7 +377,9 @@ class Inference:
         return {**self.env, place: narrowed}
 
     def _classes(self, operand: int) -> Type:
-        return union((x for a in self.value(operand) if isinstance(a, Instance) and a.args for x in a.args)) or self.value(operand)
+        return union(
+            x for a in self.value(operand) if isinstance(a, Instance) and a.args for x in a.args
+        ) or self.value(operand)
 
     # --- operations ---
     def store(self, op: Store, rank: int) -> None:
@@ -373,7 +438,10 @@ class Inference:
 
     def compare(self, op: Compare, rank: int) -> None:
         left, right = self.value(op.left), self.value(op.right)
-        builtin = all(isinstance(a, Instance) and (not isinstance(a.cls, str) or a.cls.startswith(("builtins.", "decimal."))) for a in left | right)
+        builtin = all(
+            isinstance(a, Instance) and (not isinstance(a.cls, str) or a.cls.startswith(("builtins.", "decimal.")))
+            for a in left | right
+        )
         plain = OPERATORS[op.operator] in ("is", "is not", "in", "not in", "isinstance", "len>=", "len==")
         self.write(op.dst, BOOL if plain or builtin else TOP)
         self.made_by[op.dst] = op
@@ -399,7 +467,8 @@ class Inference:
     def table(self, op: Table, rank: int) -> None:
         keys = union(self.value(k) for k in op.keys if k != NONE)
         values = union(
-            self.value(v) if k != NONE else element(self.value(v), None) for k, v in zip(op.keys, op.values, strict=True)
+            self.value(v) if k != NONE else element(self.value(v), None)
+            for k, v in zip(op.keys, op.values, strict=True)
         )
         self.write(op.dst, instance("builtins.dict", keys, values))
 
@@ -449,7 +518,9 @@ class Inference:
         if op.dst != NONE:
             place = self.places[op.dst]
             if place.root is Root.LOCAL:
-                self.write(op.dst, self.world.meaning(self.world.symbols.imported(self.function.module, op.path, op.member)))
+                self.write(
+                    op.dst, self.world.meaning(self.world.symbols.imported(self.function.module, op.path, op.member))
+                )
 
     def caught(self, op: Catch, rank: int) -> None:
         if op.dst != NONE:
@@ -465,16 +536,17 @@ def annotated(world: World, function: FunctionNode, op: Declare) -> Type:
     return world.annotations.type_of(read_annotation(op.annotation), function.module, function)
 
 
+def _is_a(cls: ClassNode | str, wanted: ClassNode | str) -> bool:
+    return cls == wanted or not isinstance(cls, str) and wanted in cls.mro
+
+
 def _refine(value: Type, wanted: Type) -> Type:
     """The atoms of a value that an isinstance test lets through; the tested classes where it says more."""
     kept: Type = BOTTOM
     for atom in value:
         for want in wanted:
-            if isinstance(atom, Instance) and isinstance(want, Instance):
-                if atom.cls == want.cls:
-                    kept = join(kept, frozenset((atom,)))
-                elif not isinstance(atom.cls, str) and not isinstance(want.cls, str) and want.cls in atom.cls.mro:
-                    kept = join(kept, frozenset((atom,)))
+            if isinstance(atom, Instance) and isinstance(want, Instance) and _is_a(atom.cls, want.cls):
+                kept = join(kept, frozenset((atom,)))
     return kept or wanted
 
 
@@ -539,7 +611,11 @@ def _rooted(places: tuple[Place, ...]) -> tuple[tuple[Place, ...], list[int], Pr
             table[alone] = len(extended)
             extended.append(alone)
         roots.append(table[alone])
-        found = [(n, table[p]) for n in range(1, len(place.path)) if (p := Place(place.root, place.name, place.path[:n])) in table]
+        found = [
+            (n, table[p])
+            for n in range(1, len(place.path))
+            if (p := Place(place.root, place.name, place.path[:n])) in table
+        ]
         if found:
             prefixes[index] = tuple(found)
     roots.extend(range(len(places), len(extended)))

@@ -41,7 +41,11 @@ class Linked:
             for function in stale:
                 trace = self.traces.find(function, self.world)
                 if trace is not None:
-                    self.world.take(function, [*(k for k, _ in trace.asked), *(("below", c, "") for c, _ in trace.below)], trace.said)
+                    self.world.take(
+                        function,
+                        [*(k for k, _ in trace.asked), *(("below", c, "") for c, _ in trace.below)],
+                        trace.said,
+                    )
                     self.results[function] = trace.results
                     continue
                 self.world.begin()
@@ -63,6 +67,7 @@ class Linked:
     def _open_parameters(self, function: FunctionNode) -> None:
         """Parameters without annotation that nothing was passed to: their callers are outside."""
         for param in function.header.params:
-            if param.annotation is None and param.kind in ("positional", "normal", "keyword"):
-                if ("param", function, param.name) not in self.world.state:
-                    self.world.take(function, (), {("param", function, param.name): TOP})
+            key = ("param", function, param.name)
+            fillable = param.annotation is None and param.kind in ("positional", "normal", "keyword")
+            if fillable and key not in self.world.state:
+                self.world.take(function, (), {key: TOP})

@@ -120,9 +120,7 @@ class Project:
         return None
 
     @staticmethod
-    def _by_team(
-        function: FunctionNode, call: Call, result: CallResult, known: Model
-    ) -> Iterator[tuple[str, Role]]:
+    def _by_team(function: FunctionNode, call: Call, result: CallResult, known: Model) -> Iterator[tuple[str, Role]]:
         """Roles by path; of a call with an unknown callee also those by the method's name, with the path as written."""
         own = [f"{t.function.module.name}.{t.function.symbol}" for t in result.targets if not t.wrapper]
         inherited = [f"{t.receiver.dotted}.{t.function.name}" for t in result.targets if t.receiver and not t.wrapper]

@@ -70,8 +70,8 @@ class Typeshed(Stubs):
 
     @staticmethod
     def _lower(text: str) -> bytes:
-        from auditor.facts.lower import lower  # LibCST is loaded only where something is parsed
-        from auditor.source.module import SourceModule
+        from auditor.facts.lower import lower  # noqa: PLC0415 - LibCST is loaded only where something is parsed
+        from auditor.source.module import SourceModule  # noqa: PLC0415 - as above
 
         limit = sys.getrecursionlimit()
         sys.setrecursionlimit(max(limit, 5_000))

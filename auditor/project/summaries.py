@@ -75,7 +75,9 @@ def summaries(
         single = len(component) == 1 and component[0] not in set(successors(component[0]))
         for _ in range(1 if single else MAX_ROUNDS):
             updated = {node: transfer(node, known) for node in component}
-            if all(updated[node] == values.get(node, bottom) for node in component) and all(n in values for n in component):
+            if all(updated[node] == values.get(node, bottom) for node in component) and all(
+                n in values for n in component
+            ):
                 break
             values.update(updated)
         else:

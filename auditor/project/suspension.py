@@ -32,7 +32,16 @@ class Suspends(enum.IntEnum):
 
 
 # Awaitables and managers of asyncio that run straight through.
-STRAIGHT = frozenset({"asyncio.timeout", "asyncio.timeouts.timeout", "asyncio.timeout_at", "asyncio.timeouts.timeout_at", "contextlib.nullcontext", "contextlib.AsyncExitStack"})
+STRAIGHT = frozenset(
+    {
+        "asyncio.timeout",
+        "asyncio.timeouts.timeout",
+        "asyncio.timeout_at",
+        "asyncio.timeouts.timeout_at",
+        "contextlib.nullcontext",
+        "contextlib.AsyncExitStack",
+    }
+)
 
 
 Summary = Callable[[Node], Suspends]
@@ -67,7 +76,13 @@ class Suspension:
         while True:
             node, op = chain[-1]
             inner = next(
-                ((target, rank) for target in self._awaited(node, op) if target not in seen for rank in self.points(target) if self.at(target, rank) is Suspends.MAY),
+                (
+                    (target, rank)
+                    for target in self._awaited(node, op)
+                    if target not in seen
+                    for rank in self.points(target)
+                    if self.at(target, rank) is Suspends.MAY
+                ),
                 None,
             )
             if inner is None:
@@ -103,7 +118,9 @@ class Suspension:
             if source is None:
                 return []
             result = self._made(node, source)
-            generators = [] if result is None else [t.function for t in result.targets if t.function.header.is_generator]
+            generators = (
+                [] if result is None else [t.function for t in result.targets if t.function.header.is_generator]
+            )
             if generators:
                 return [Node(f, None) for f in generators]
             return self._methods(self._value(node, source), "__anext__")
@@ -113,7 +130,9 @@ class Suspension:
         found: list[Node] = []
         for target in result.targets:
             if target.function.header.is_async and not target.function.header.is_generator:
-                found.extend(n for n in self.project.receivers(target.function) if self._fits(n, target.receiver, target.exact))
+                found.extend(
+                    n for n in self.project.receivers(target.function) if self._fits(n, target.receiver, target.exact)
+                )
         return found
 
     @staticmethod
@@ -172,4 +191,3 @@ def _paths(project: Project, function: FunctionNode, op: int) -> list[str]:
         found = [canonical(a.path) for a in value if isinstance(a, Outside)]
         found += [canonical(a.cls) for a in value if isinstance(a, Instance) and isinstance(a.cls, str)]
     return sorted(set(found))
-

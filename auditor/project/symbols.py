@@ -11,7 +11,7 @@ from typing import NamedTuple
 from auditor.facts.codec import Program
 from auditor.facts.model import NONE, Body, Class, Const, Decorator, Function, Root, Store, TypeExpr
 
-MAX_ALIASES = 20  # a chain of re-exports longer than this is taken for a ring
+MAX_DEPTH = 100  # of a line of classes
 
 
 class External(NamedTuple):
@@ -130,12 +130,16 @@ class FunctionNode:
 
     @property
     def is_classmethod(self) -> bool:
-        return any(d.name == "classmethod" for d in self.header.decorators) or self.name in ("__init_subclass__", "__class_getitem__")
+        return any(d.name == "classmethod" for d in self.header.decorators) or self.name in (
+            "__init_subclass__",
+            "__class_getitem__",
+        )
 
     @property
     def is_property(self) -> bool:
         return any(
-            d.name.rpartition(".")[2] in ("property", "cached_property", "abstractproperty", "getter") for d in self.header.decorators
+            d.name.rpartition(".")[2] in ("property", "cached_property", "abstractproperty", "getter")
+            for d in self.header.decorators
         )
 
     def position(self) -> tuple[int, int]:
@@ -276,7 +280,9 @@ class Symbols:
             stem = name.replace(".", "/")
             for candidate in (f"{stem}.py", f"{stem}/__init__.py"):
                 near = self.by_path.get(f"{folder}/{candidate}" if folder else candidate)
-                if near is not None and not (near.package and near.package == origin.package and near.package != near.name):
+                if near is not None and not (
+                    near.package and near.package == origin.package and near.package != near.name
+                ):
                     return near
         found = self.candidates.get(name)
         if found:
@@ -512,7 +518,7 @@ def _linear(cls: ClassNode) -> tuple[ClassNode, ...]:
 
 
 def _c3(cls: ClassNode, above: frozenset[ClassNode]) -> tuple[ClassNode, ...] | None:
-    if cls in above or len(above) > 100:
+    if cls in above or len(above) > MAX_DEPTH:
         return None
     lines: list[list[ClassNode]] = []
     for base in cls.bases:

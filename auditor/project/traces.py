@@ -18,7 +18,15 @@ from auditor.facts.model import Function
 from auditor.project.callables import CallResult, Target
 from auditor.project.symbols import ClassNode, FunctionNode, Module, Symbols
 from auditor.project.types import (
-    Atom, Callee, ClassObject, Instance, ModuleObject, Outside, Super, Type, Unknown,
+    Atom,
+    Callee,
+    ClassObject,
+    Instance,
+    ModuleObject,
+    Outside,
+    Super,
+    Type,
+    Unknown,
 )  # fmt: skip
 from auditor.project.world import Key, World
 
@@ -72,11 +80,20 @@ class Traces:
                 return trace
         return None
 
-    def record(self, function: FunctionNode, asked: list[Key], said: dict[Key, Type], results: dict[int, CallResult], world: World) -> None:
+    def record(
+        self,
+        function: FunctionNode,
+        asked: list[Key],
+        said: dict[Key, Type],
+        results: dict[int, CallResult],
+        world: World,
+    ) -> None:
         """Remember a run against the present state."""
         state = world.state
         read = tuple((key, state.get(key, _NOTHING)) for key in asked if key[0] != "below")
-        below = tuple((key[1], self.digests.below(key[1])) for key in asked if key[0] == "below" and isinstance(key[1], ClassNode))
+        below = tuple(
+            (key[1], self.digests.below(key[1])) for key in asked if key[0] == "below" and isinstance(key[1], ClassNode)
+        )
         self._keep(function, Trace(read, below, said, results))
 
     def _keep(self, function: FunctionNode, trace: Trace) -> None:
@@ -141,7 +158,12 @@ class Traces:
                 return ModuleObject(self.names.module(rest[0]))
             case "f":
                 function, receiver, bound, exact = rest
-                return Callee(self.names.function(function), self.names.cls(receiver) if receiver else None, bool(bound), bool(exact))
+                return Callee(
+                    self.names.function(function),
+                    self.names.cls(receiver) if receiver else None,
+                    bool(bound),
+                    bool(exact),
+                )
             case "o":
                 return Outside(rest[0])
             case "s":
@@ -156,12 +178,22 @@ class Traces:
     def _result(self, raw: Any) -> CallResult:
         type_number, targets, externals, how, handed = raw
         return CallResult(
-            self._type(type_number), tuple(self._target(t) for t in targets), tuple(externals), how, tuple(self._target(t) for t in handed)
+            self._type(type_number),
+            tuple(self._target(t) for t in targets),
+            tuple(externals),
+            how,
+            tuple(self._target(t) for t in handed),
         )
 
     def _target(self, raw: Any) -> Target:
         function, receiver, bound, exact, wrapper = raw
-        return Target(self.names.function(function), self.names.cls(receiver) if receiver else None, bool(bound), bool(exact), bool(wrapper))
+        return Target(
+            self.names.function(function),
+            self.names.cls(receiver) if receiver else None,
+            bool(bound),
+            bool(exact),
+            bool(wrapper),
+        )
 
 
 _NOTHING: Type = frozenset()
@@ -272,9 +304,20 @@ class _Writer:
             case ClassObject(cls):
                 return ["c", self._cls(cls)]
             case ModuleObject(module):
-                return ["m", self.names.of(module) if isinstance(module, Module) and not module.is_stub else f"x:{module if isinstance(module, str) else module.name}"]
+                return [
+                    "m",
+                    self.names.of(module)
+                    if isinstance(module, Module) and not module.is_stub
+                    else f"x:{module if isinstance(module, str) else module.name}",
+                ]
             case Callee(function, receiver, bound, exact):
-                return ["f", self.names.of(function), self.names.of(receiver) if receiver else "", int(bound), int(exact)]
+                return [
+                    "f",
+                    self.names.of(function),
+                    self.names.of(receiver) if receiver else "",
+                    int(bound),
+                    int(exact),
+                ]
             case Outside(path):
                 return ["o", path]
             case Super(cls, receiver):
@@ -324,7 +367,9 @@ class Digests:
         """The subclasses of a class, and what their files declare."""
         found = self._below.get(cls)
         if found is None:
-            found = _digest([f"{c.module.path}:{c.header.qualname}:{self._closures[c.module]}" for c in cls.descendants()])
+            found = _digest(
+                [f"{c.module.path}:{c.header.qualname}:{self._closures[c.module]}" for c in cls.descendants()]
+            )
             self._below[cls] = found
         return found
 
@@ -347,11 +392,20 @@ class Digests:
                 if not fact.member:  # `import a.b` gives access to what stands beside b
                     targets.extend(self._packages(absolute, origin))
             self._imports[module] = tuple(dict.fromkeys(t for t in targets if t is not module))
-            inner = sorted(n for n in self.symbols.candidates if n.rpartition(".")[0] == module.name) if module.path.endswith("__init__.py") else []
+            inner = (
+                sorted(n for n in self.symbols.candidates if n.rpartition(".")[0] == module.name)
+                if module.path.endswith("__init__.py")
+                else []
+            )
             parts = [
                 module.path,
                 repr([(i.local, i.path, i.member, i.function, i.guard) for i in facts.imports]),
-                repr([c._replace(span=(0, 0), fields=tuple(f._replace(offset=0) for f in c.fields)) for c in facts.classes]),
+                repr(
+                    [
+                        c._replace(span=(0, 0), fields=tuple(f._replace(offset=0) for f in c.fields))
+                        for c in facts.classes
+                    ]
+                ),
                 repr([_declared(f) for f in facts.functions]),
                 repr(facts.exports),
                 facts.functions[0].digest,

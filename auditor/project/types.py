@@ -116,22 +116,25 @@ def _normal(atoms: Type) -> Type:
     for atom in atoms:
         if isinstance(atom, Instance):
             seen = merged.get(atom.cls)
-            if isinstance(seen, Instance):
-                if len(seen.args) == len(atom.args):
-                    args = tuple(join(a, b) for a, b in zip(seen.args, atom.args, strict=True))
-                else:
-                    args = ()
-                atom = Instance(atom.cls, args, atom.exact and seen.exact)
-            merged[atom.cls] = atom
+            merged[atom.cls] = _both(seen, atom) if isinstance(seen, Instance) else atom
         else:
             merged[atom] = atom
     return frozenset(merged.values()) if len(merged) <= MAX_ATOMS else MANY
 
 
+def _both(one: Instance, other: Instance) -> Instance:
+    args: tuple[Type, ...] = ()
+    if len(one.args) == len(other.args):
+        args = tuple(join(a, b) for a, b in zip(one.args, other.args, strict=True))
+    return Instance(one.cls, args, one.exact and other.exact)
+
+
 def flat(types: Type) -> Type:
     """A type without type arguments below the first level, so that nesting stays bounded."""
     return frozenset(
-        Instance(a.cls, tuple(frozenset(_bare(x) for x in arg) for arg in a.args), a.exact) if isinstance(a, Instance) and a.args else a
+        Instance(a.cls, tuple(frozenset(_bare(x) for x in arg) for arg in a.args), a.exact)
+        if isinstance(a, Instance) and a.args
+        else a
         for a in types
     )
 

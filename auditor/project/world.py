@@ -14,12 +14,31 @@ from auditor.facts.model import NONE, Call, Closure, Root
 from auditor.project.annotate import Annotations
 from auditor.project.symbols import ClassNode, External, FunctionNode, Meaning, Module, Symbols
 from auditor.project.types import (
-    BOTTOM, NONE_TYPE, STR, TOP, UNKNOWN, Atom, Callee, ClassObject, Instance, ModuleObject, Outside, Super, Type,
-    derived, flat, instance, join, known, union,
+    BOTTOM,
+    NONE_TYPE,
+    STR,
+    TOP,
+    UNKNOWN,
+    Atom,
+    Callee,
+    ClassObject,
+    Instance,
+    ModuleObject,
+    Outside,
+    Super,
+    Type,
+    derived,
+    flat,
+    instance,
+    join,
+    known,
+    union,
 )  # fmt: skip
 
 Key = tuple[str, object, str]  # ("attr", class, name), ("return", function, ""), ("param", function, name), ...
-CONTEXT_MANAGERS = frozenset({"contextlib.contextmanager", "contextlib.asynccontextmanager", "contextmanager", "asynccontextmanager"})
+CONTEXT_MANAGERS = frozenset(
+    {"contextlib.contextmanager", "contextlib.asynccontextmanager", "contextmanager", "asynccontextmanager"}
+)
 
 
 class World:
@@ -206,7 +225,9 @@ class World:
         for ancestor in cls.mro:
             for field in ancestor.header.fields:
                 if field.name == name and field.annotation is not None:
-                    declared = self.annotations.type_of(field.annotation, ancestor.module, ancestor.module.functions[ancestor.header.parent])
+                    declared = self.annotations.type_of(
+                        field.annotation, ancestor.module, ancestor.module.functions[ancestor.header.parent]
+                    )
                     if known(declared):
                         return declared
             stored = join(stored, self.read("attr", ancestor, name))
@@ -225,9 +246,12 @@ class World:
         method = cls.method(name)
         if method is not None:
             return frozenset((Callee(method, cls, method.is_classmethod, False),))
-        if any(path.rpartition(".")[2] in ("Enum", "IntEnum", "StrEnum", "Flag", "IntFlag") for c in cls.mro for path in c.externals):
-            if any(field.name == name for field in cls.header.fields):
-                return instance(cls, exact=True)
+        if any(
+            path.rpartition(".")[2] in ("Enum", "IntEnum", "StrEnum", "Flag", "IntFlag")
+            for c in cls.mro
+            for path in c.externals
+        ) and any(field.name == name for field in cls.header.fields):
+            return instance(cls, exact=True)
         inner = self.symbols.attribute(cls, name)
         if isinstance(inner, ClassNode):
             return frozenset((ClassObject(inner),))
@@ -331,6 +355,11 @@ class World:
                 declared = instance(path.rpartition(".")[0])
             else:
                 declared = self.annotation(returns, meaning)
+                if not known(declared):
+                    declared = (
+                        union(t for f in _overloads(meaning) if known(t := self.annotation(f.header.returns, f)))
+                        or declared
+                    )
             return instance("coroutine", declared or TOP) if meaning.header.is_async else declared or TOP
         last = path.rpartition(".")[2]
         if last[:1].isupper() and "(" not in last:
@@ -350,7 +379,9 @@ class World:
         value = declared if declared and known(declared) else self.read("return", function) or (declared or BOTTOM)
         if receiver is not None and function.cls is not None and receiver is not function.cls:
             own = function.cls
-            value = frozenset(Instance(receiver, (), a.exact) if isinstance(a, Instance) and a.cls is own else a for a in value)
+            value = frozenset(
+                Instance(receiver, (), a.exact) if isinstance(a, Instance) and a.cls is own else a for a in value
+            )
         if header.is_async:
             return instance("coroutine", value or BOTTOM)
         if any(d.name.rpartition(".")[2] in ("contextmanager", "asynccontextmanager") for d in header.decorators):
@@ -363,7 +394,9 @@ class World:
         if found is None:
             inner: list[FunctionNode] = []
             for decorator in function.header.decorators:
-                meaning = self.symbols.resolve(function.module, decorator.name, function.parent) if decorator.name else None
+                meaning = (
+                    self.symbols.resolve(function.module, decorator.name, function.parent) if decorator.name else None
+                )
                 if isinstance(meaning, FunctionNode) and not meaning.module.is_stub:
                     inner.extend(_entered(meaning))
             found = self._wrappers[function] = tuple(inner)
@@ -386,6 +419,14 @@ def _entered(decorator: FunctionNode) -> Iterable[FunctionNode]:
                 if place.root is Root.CELL and not place.path and place.name in captured:
                     yield child
                     break
+
+
+def _overloads(function: FunctionNode) -> list[FunctionNode]:
+    """All overloads of a stub function, the one that was found among them."""
+    if not any(d.name.rpartition(".")[2] == "overload" for d in function.header.decorators):
+        return [function]
+    same = (function.name, function.cls, function.parent)
+    return [f for f in function.module.functions if (f.name, f.cls, f.parent) == same]
 
 
 def is_unknown(value: Type) -> bool:
