@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,6 +33,9 @@ def audit_options(command: Any) -> Any:
         click.option("--select", multiple=True, metavar="RULE|CHAPTER", help="Report only these."),
         click.option("--ignore", multiple=True, metavar="RULE|CHAPTER", help="Do not report these."),
         click.option("--baseline", metavar="FILE|none", help="Accepted findings (default: as configured)."),
+        click.option("--baseline-strict", is_flag=True, help="Exit 1 if an entry of the baseline found nothing."),
+        click.option("--since", metavar="REV", help="New is what the merge base of REV and HEAD does not have."),
+        click.option("--anchor", type=click.Choice(("caller", "diff")), help="With --since: report at the caller, or at the change."),
         click.option("--output", "outputs", multiple=True, metavar="FORMAT=PATH", help=f"Write a report; - is stdout. Formats: {', '.join(FORMATS)}."),
         click.option("--format", "form", type=click.Choice(FORMATS), help="What goes to stdout."),
         click.option("--tools", metavar="ruff,bandit,mypy|none", help="Other tools to run as witnesses."),
@@ -85,14 +89,18 @@ def _audit(paths: tuple[str, ...], files: tuple[str, ...] | None, options: Mappi
 
 def _record(request: Any) -> dict[str, object]:
     """What must not have changed for this run to be replayed; see `warm`."""
+    from auditor.pipeline import USUAL_BASELINE
+
     config = request.config
-    first = Path(os.path.realpath(request.paths[0] if request.paths else "."))
+    named = [*request.paths, *(os.path.join(config.root, file) for file in request.files or ())]
+    first = Path(os.path.realpath(named[0] if named else "."))
     start = first if first.is_dir() else first.parent
     files = [str(folder / "pyproject.toml") for folder in (start, *start.parents)]
-    baseline = request.baseline if request.baseline not in (None, "auto", "none") else config.baseline
-    if baseline:
-        files.append(os.path.join(config.root, baseline))
-    extends = any("extend" in Path(file).read_text("utf-8", "replace") for file in files[: len(start.parents) + 1] if os.path.isfile(file))
+    baseline = request.baseline if request.baseline not in (None, "auto", "none") else config.baseline or USUAL_BASELINE
+    files.append(os.path.join(config.root, baseline))
+    *configs, accepted = [Path(file).read_text("utf-8", "replace") if os.path.isfile(file) else "" for file in files]
+    # Entries that expire make the answer depend on the day; a file that is extended is not among those compared.
+    extends = any("extend" in text for text in configs) or re.search(r'"expires": "\d', accepted) is not None
     return {
         "root": str(config.root), "files": files, "paths": list(request.paths), "exclude": list(config.exclude),
         "limit": config.max_file_size, "extends": extends,
@@ -116,6 +124,9 @@ def _request(paths: tuple[str, ...], files: tuple[str, ...] | None, options: Map
         rules=options.get("folders", ()),
         tools=wanted,
         baseline=options.get("baseline"),
+        baseline_strict=options.get("baseline_strict", False),
+        since=options.get("since"),
+        anchor=options.get("anchor", "caller"),
         cache=None if options.get("no_cache") else options.get("cache_dir") or os.environ.get("AUDITOR_CACHE_DIR", ""),
         jobs=options.get("jobs", 0),
         allow_partial=options.get("allow_partial", False),
@@ -147,13 +158,14 @@ def _guarded(work: Any) -> Any:
     """Errors that name their mend are printed as such and end with status 2."""
     from auditor.project.models import ModelError
     from auditor.rule import RuleError
+    from auditor.since import SinceError
     from auditor.tools import StageError
     from auditor.triage.baseline import BaselineError
     from auditor.workers import WorkersFailed
 
     try:
         return work()
-    except (ConfigError, RuleError, ModelError, BaselineError, WorkersFailed, StageError) as error:
+    except (ConfigError, RuleError, ModelError, BaselineError, SinceError, WorkersFailed, StageError) as error:
         _fail(str(error))
     except KeyboardInterrupt:
         _fail("interrupted")
@@ -273,17 +285,44 @@ def baseline() -> None:
 
 
 def _baseline_options(command: Any) -> Any:
-    command = click.argument("paths", nargs=-1, type=click.Path())(command)
-    return click.option("--file", "name", default="auditor-baseline.jsonl", show_default=True, metavar="FILE")(command)
+    file = click.option("--file", "name", metavar="FILE", help="The baseline (default: as configured, else auditor-baseline.jsonl).")
+    return file(_run_options(command))
+
+
+def _run_options(command: Any) -> Any:
+    """What a command takes that runs the audit and reports nothing."""
+    for option in reversed((
+        click.argument("paths", nargs=-1, type=click.Path()),
+        click.option("--tools", metavar="ruff,bandit,mypy|none", help="Other tools to run."),
+        click.option("--rules", "folders", multiple=True, metavar="DIR", help="Rules of your own."),
+        click.option("--config", "config_file", type=click.Path(dir_okay=False), help="Configuration outside of the audited tree."),
+        click.option("--isolated", is_flag=True, help="Ignore the configuration of the audited tree."),
+        click.option("--cache-dir", metavar="DIR", help="Where results are kept between runs."),
+        click.option("--no-cache", is_flag=True, help="Keep nothing between runs."),
+        click.option("--jobs", type=click.IntRange(1), help="Worker processes."),
+    )):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def _on_baseline(work: Any, paths: tuple[str, ...], name: str | None, options: Mapping[str, Any]) -> Any:
+    """What `work(request, name)` gives for a run without baseline."""
+    from auditor.pipeline import USUAL_BASELINE
+
+    def run() -> Any:
+        request = _request(paths, None, {"profile": "audit", **_given(options), "baseline": "none"})
+        return work(request, name or request.config.baseline or USUAL_BASELINE)
+
+    return _guarded(run)
 
 
 @baseline.command("create")
 @_baseline_options
-def baseline_create(paths: tuple[str, ...], name: str) -> None:
+def baseline_create(paths: tuple[str, ...], name: str | None, **options: Any) -> None:
     """Accept all open findings but those that need a reason each. Refuses if the file exists."""
     from auditor.accept import create
 
-    click.echo(_guarded(lambda: create(_request(paths, None, {"profile": "audit", "baseline": "none"}), name)))
+    click.echo(_on_baseline(create, paths, name, options))
 
 
 @baseline.command("update")
@@ -292,22 +331,23 @@ def baseline_create(paths: tuple[str, ...], name: str) -> None:
 @click.option("--add", is_flag=True, help="Accept new findings too; needs --reason.")
 @click.option("--rule", help="With --add: only findings of this rule.")
 @click.option("--path", "under", help="With --add: only findings in this file or folder.")
-@click.option("--reason", default="", help="Why they are accepted.")
-@click.option("--expires", default="", metavar="DATE", help="Until when (ISO date).")
-def baseline_update(paths: tuple[str, ...], name: str, **options: Any) -> None:
+@click.option("--reason", default="", help="With --add: why they are accepted.")
+@click.option("--expires", default="", metavar="DATE", help="With --add: until when (ISO date).")
+def baseline_update(paths: tuple[str, ...], name: str | None, **options: Any) -> None:
     """Rewrite entries that moved; with --add accept more."""
     from auditor.accept import update
 
-    click.echo(_guarded(lambda: update(_request(paths, None, {"profile": "audit", "baseline": "none"}), name, **options)))
+    how = {key: options.pop(key) for key in ("prune", "add", "rule", "under", "reason", "expires")}
+    click.echo(_on_baseline(lambda request, file: update(request, file, **how), paths, name, options))
 
 
 @baseline.command("show")
 @_baseline_options
-def baseline_show(paths: tuple[str, ...], name: str) -> None:
+def baseline_show(paths: tuple[str, ...], name: str | None, **options: Any) -> None:
     """Every entry, and why it does or does not match now."""
     from auditor.accept import show
 
-    for line in _guarded(lambda: show(_request(paths, None, {"profile": "audit", "baseline": "none"}), name)):
+    for line in _on_baseline(show, paths, name, options):
         click.echo(line)
 
 
@@ -317,13 +357,13 @@ def models() -> None:
 
 
 @models.command("suggest")
-@click.argument("paths", nargs=-1, type=click.Path())
-@click.option("--count", default=10, show_default=True, type=click.IntRange(1))
-def models_suggest(paths: tuple[str, ...], count: int) -> None:
+@_run_options
+@click.option("--count", default=10, show_default=True, type=click.IntRange(1), help="How many calls.")
+def models_suggest(paths: tuple[str, ...], count: int, **options: Any) -> None:
     """Unresolved in-house calls, ranked by how many verdicts hang on them, as TOML to fill in."""
     from auditor.suggest import suggest
 
-    click.echo(_guarded(lambda: suggest(_request(paths, None, {"profile": "audit", "tools": "none"}), count)))
+    click.echo(_guarded(lambda: suggest(_request(paths, None, {"profile": "audit", "tools": "none", **_given(options)}), count)))
 
 
 @cli.group()

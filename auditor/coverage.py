@@ -90,6 +90,7 @@ def coverage_of(
         dynamic=dict(sorted(dynamic.items())),
         suppressions=suppressions,
         baseline=None if matching is None else {"path": name, "matched": len(matching.pairs), "stale": len(matching.stale)},
+        assumptions=analysis.project.models.assumptions,
     )
 
 

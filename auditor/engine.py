@@ -57,11 +57,12 @@ class Settings:
 
 
 def analyse(data: Mapping[str, bytes], settings: Settings) -> Analysis:
-    """Analyse files (posix path relative to the root -> bytes)."""
+    """Analyse files (posix path relative to the root -> bytes). Raises ModelError for a bad entry of the team."""
+    models = models_of(settings)  # first, since an error in them costs no work
     collected, losses, parsed = _collected(data, settings)
     texts = {path: text_of(path, data[path])[0] for path in collected}
     programs = {path: item.program for path, item in collected.items()}
-    project = link(programs, settings)
+    project = link(programs, settings, models)
     rules = make(settings.rules, settings.options)
     findings = [finding for path in sorted(collected) for finding in collected[path].findings]
     errors = [(rule, path, what) for path in sorted(collected) for rule, what in collected[path].errors]
@@ -71,15 +72,17 @@ def analyse(data: Mapping[str, bytes], settings: Settings) -> Analysis:
     return Analysis(project, [*findings, *found], texts, losses, [*errors, *failed], hidden, parsed)
 
 
-def link(programs: Mapping[str, Program], settings: Settings) -> Project:
+def models_of(settings: Settings) -> Models:
+    """The models of libraries, then the entries of the team. Raises ModelError."""
+    return Models().load(settings.rules.models).extend(settings.models, "[tool.auditor.models]")
+
+
+def link(programs: Mapping[str, Program], settings: Settings, models: Models | None = None) -> Project:
     """The linked project over decoded facts."""
     cache = settings.cache
     stubs = Typeshed.bundled(lambda key: cache.get(STUBS, key) if cache is not None else None)
-    models = Models().load(settings.rules.models)
-    for name, table in sorted(settings.models.items()):
-        models.model(name).add(table, "[tool.auditor.models]")
     stored = cache.get(TRACES, _traces_key(settings)) if cache is not None else None
-    return Project(programs, stubs, models, stored)
+    return Project(programs, stubs, models or models_of(settings), stored)
 
 
 def _traces_key(settings: Settings) -> str:
@@ -160,9 +163,14 @@ def _keep(project: Project, settings: Settings) -> None:
         settings.cache.put(TRACES, _traces_key(settings), project.linked.traces.dump())
 
 
-def in_process(texts: Mapping[str, str], rules: Rules, options: Mapping[str, Mapping[str, Any]] | None = None) -> Analysis:
+def in_process(
+    texts: Mapping[str, str],
+    rules: Rules,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    models: Mapping[str, Any] | None = None,
+) -> Analysis:
     """Analyse trusted texts in this process, without cache: for examples, fixtures and tests."""
-    settings = Settings(rules, options or {})
+    settings = Settings(rules, options or {}, models=models or {})
     made = make(rules, settings.options)
     collected = {path: read(path, collect(path, text.encode("utf-8"), made)) for path, text in sorted(texts.items())}
     project = link({path: item.program for path, item in collected.items()}, settings)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -167,8 +168,11 @@ def _texts(entry: Mapping[str, Any], key: str, where: str) -> list[str]:
 
 
 def canonical(path: str) -> str:
-    """A path without `()`, `[]` and private modules: `concurrent.futures._base.Future` is `concurrent.futures.Future`."""
+    """A path without `()`, `[]` and private modules: `concurrent.futures._base.Future` is `concurrent.futures.Future`, and
+    `_sqlite3.connect` is `sqlite3.connect`."""
     plain = path.replace("()", "").replace("[]", "")
+    if plain.startswith("_") and plain.partition(".")[0].lstrip("_") in sys.stdlib_module_names:
+        plain = plain.lstrip("_")
     return ".".join(part for rank, part in enumerate(plain.split(".")) if not (part.startswith("_") and not part.startswith("__") and rank))
 
 

@@ -53,7 +53,9 @@ class Module:
             if fact.member == "*":
                 self.stars.append(fact.path)
             elif fact.local:
-                self.bindings.setdefault((fact.function, fact.local), (fact.path, fact.member))
+                key = (fact.function, fact.local)
+                if key not in self.bindings or fact.guard != "import_error":  # of a try with its fallback the first one
+                    self.bindings[key] = (fact.path, fact.member)
         for function in self.functions:
             if function.header.kind == "def" and function.cls is None:
                 self.bindings[function.header.parent, function.header.name] = function

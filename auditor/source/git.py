@@ -152,7 +152,9 @@ def environment(git: str) -> dict[str, str]:
 class Call:
     """One run of git, started at once, so that several can work at the same time."""
 
-    def __init__(self, root: str, command: Sequence[str], options: Sequence[str] = ()) -> None:
+    def __init__(
+        self, root: str, command: Sequence[str], options: Sequence[str] = (), stdin: int | None = None
+    ) -> None:
         git = executable()
         real = os.path.realpath(root)
         if os.path.realpath(git).startswith(os.path.join(real, "")):
@@ -160,7 +162,7 @@ class Call:
         self.name = command[0]
         argv = [git, "-C", real, *OPTIONS, *options, *command]
         run = _Posix if hasattr(os, "posix_spawn") else _Portable
-        self._process = run(argv, environment(git))
+        self._process = run(argv, environment(git), stdin)
 
     def answer(self, accepted: Sequence[int] = (0,)) -> bytes:
         """The whole output. Raises GitError unless the exit status is one of `accepted`."""
@@ -175,10 +177,11 @@ class Call:
 
 
 class _Posix:
-    def __init__(self, argv: list[str], env: dict[str, str]) -> None:
+    def __init__(self, argv: list[str], env: dict[str, str], stdin: int | None = None) -> None:
         self._output, write = os.pipe()
-        actions = [
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        silent = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
+        actions: list[tuple[object, ...]] = [
+            silent if stdin is None else (os.POSIX_SPAWN_DUP2, stdin, 0),
             (os.POSIX_SPAWN_DUP2, write, 1),
             (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
         ]
@@ -226,14 +229,15 @@ class _Posix:
 
 
 class _Portable:
-    def __init__(self, argv: list[str], env: dict[str, str]) -> None:
+    def __init__(self, argv: list[str], env: dict[str, str], stdin: int | None = None) -> None:
         import subprocess  # noqa: PLC0415 - slow to import, and only needed where posix_spawn is missing
 
         self._error = subprocess.TimeoutExpired
         try:
             self._process = subprocess.Popen(  # noqa: S603 - an absolute path and our own arguments
-                argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-            )
+                argv, env=env, stdin=subprocess.DEVNULL if stdin is None else stdin,
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
         except OSError as error:
             raise GitError(f"{argv[0]} cannot be started: {error.strerror}") from None
 

@@ -162,6 +162,11 @@ def mark(findings: Iterable[Finding], matching: Matching) -> tuple[Finding, ...]
     )
 
 
+def entry_of(identity: Identity, reason: str, expires: str = "") -> Entry:
+    """The entry that accepts a finding."""
+    return _rewritten(Entry("", "", "", "", 0, "critical", "", reason, expires), identity)
+
+
 def explain(entry: Entry, identities: Iterable[Identity], today: datetime.date) -> str:
     """Why an entry that matches nothing matches nothing, in one sentence."""
     if _is_expired(entry, today):
