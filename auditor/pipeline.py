@@ -135,6 +135,8 @@ def verdict(audit: Audit, request: Request, analysis: Analysis, complete: bool) 
     if analysis.errors:
         status = 2
         reasons.insert(0, f"internal error in rule {analysis.errors[0][0]}")
+    if tripping and request.exit_zero:
+        reasons.append(f"{_number(tripping, 'finding')} at or above {gate} (--exit-zero)")
     reasons = reasons or [f"nothing at or above {gate}"]
     if status not in (2, 3) and not complete and not _matters(audit, request):
         reasons.append(f"{_number(len(audit.coverage.skipped), 'other file')} could not be analysed")
