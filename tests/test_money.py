@@ -38,6 +38,7 @@ from hypothesis import strategies as st
 from auditor.facts.codec import Program, encode
 from auditor.facts.lower import lower
 from auditor.finding import Confidence, Finding, Severity
+from auditor.fix.edits import applied
 from auditor.project.models import Models
 from auditor.project.project import Project
 from auditor.project.stubs import Typeshed
@@ -356,11 +357,7 @@ def test_the_fix_writes_the_digits_as_they_stand(before: str, after: str) -> Non
     (found,) = findings(text.format(before))
     assert found.fix is not None
     assert found.fix.applicability == "safe"
-    lines = text.format(before).splitlines()
-    for edit in sorted(found.fix.edits, key=lambda e: (e.line, e.column), reverse=True):
-        line = lines[edit.line - 1]
-        lines[edit.line - 1] = line[: edit.column - 1] + edit.text + line[edit.end_column - 1 :]
-    assert "\n".join(lines) + "\n" == text.format(after)
+    assert applied(text.format(before), found.fix.edits) == text.format(after)
 
 
 def test_the_import_is_part_of_the_fix() -> None:

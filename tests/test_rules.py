@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
-from itertools import pairwise
 
 import pytest
 from checkout import ROOT
 
 from auditor import config, engine, expect, loader
 from auditor.facts.collect import Collected, read
-from auditor.finding import Edit, Finding, Page
+from auditor.finding import Finding, Page
+from auditor.fix.edits import applied
 from auditor.project.models import Models
 from auditor.rule import Rule, example
 from auditor.source.text import LineStarts
@@ -48,17 +48,6 @@ def _found_in(name: str, text: str) -> tuple[Finding, ...]:
     analysis = engine.in_process({EXAMPLE: text}, only(RULES.rules[name]))
     assert analysis.errors == []
     return tuple(finding for finding in analysis.findings if finding.rule == name)
-
-
-def applied(text: str, edits: Iterable[Edit]) -> str:
-    """The text after the edits, which must not overlap; those of one place keep their order."""
-    lines = LineStarts(text)
-    spans = [(lines.offset(e.line, e.column), lines.offset(e.end_line, e.end_column), e.text) for e in edits]
-    ordered = sorted(dict.fromkeys(spans), key=lambda span: span[:2])
-    assert all(first[1] <= second[0] for first, second in pairwise(ordered)), "edits overlap"
-    for start, end, new in reversed(ordered):
-        text = text[:start] + new + text[end:]
-    return text
 
 
 # --- the page -------------------------------------------------------------------------------------------------------

@@ -1,1 +1,1 @@
-
+"""Findings with edits -> changed text."""

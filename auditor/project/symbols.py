@@ -9,7 +9,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from auditor.facts.codec import Program
-from auditor.facts.model import NONE, Body, Class, Const, Decorator, Function, Root, Store, TypeExpr
+from auditor.facts.model import (
+    NONE,
+    Body,
+    Class,
+    Closure,
+    Const,
+    Decorator,
+    Define,
+    Function,
+    Import,
+    Root,
+    Store,
+    TypeExpr,
+)
+from auditor.project.flow import writes
 
 MAX_DEPTH = 100  # of a line of classes
 
@@ -280,12 +294,11 @@ class Symbols:
         if origin is not None and not origin.is_stub:
             folder = origin.path.rpartition("/")[0]
             stem = name.replace(".", "/")
-            for candidate in (f"{stem}.py", f"{stem}/__init__.py"):
-                near = self.by_path.get(f"{folder}/{candidate}" if folder else candidate)
-                if near is not None and not (
-                    near.package and near.package == origin.package and near.package != near.name
-                ):
-                    return near
+            if f"{folder}/__init__.py" not in self.by_path:  # a script: its folder comes first on the path
+                for candidate in (f"{stem}.py", f"{stem}/__init__.py"):
+                    near = self.by_path.get(f"{folder}/{candidate}" if folder else candidate)
+                    if near is not None:
+                        return near
         found = self.candidates.get(name)
         if found:
             if origin is not None and len(found) > 1:
@@ -406,8 +419,10 @@ class Symbols:
             found = {}
             body = module.functions[0].body
             for rank, op in enumerate(body.ops):
-                if isinstance(op, Store):
-                    place = body.places[op.dst]
+                if isinstance(op, Import | Closure | Define):
+                    continue  # bindings of their own
+                for operand in writes(op):
+                    place = body.places[operand]
                     if place.root is Root.GLOBAL and not place.path:
                         found[str(place.name)] = (*found.get(str(place.name), ()), rank)
             self._assigned[module] = found
