@@ -225,6 +225,9 @@ class Pool:
         """Ends all workers at once, whatever they are doing."""
         for worker in self._workers[:]:
             self._drop(worker)
+        if self._frozen:
+            gc.unfreeze()  # what was alive at the fork is ordinary memory again in this process
+            self._frozen = False
         if self._selector is not None:
             self._selector.close()
             self._selector = None
