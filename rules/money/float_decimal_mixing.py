@@ -56,6 +56,7 @@ from ._chains import Chain, Tracer, exactly, field_argument, floating
 from ._clashes import Clash, call_clash, operator_clash
 from ._edits import as_decimal, decimal_name, operand_edit
 from ._handlers import swallowed
+from ._near import Near
 from ._numbers import Numbers, argument, numbers_of
 from ._run import Run
 from ._values import (
@@ -87,9 +88,10 @@ class FloatDecimalMixing(Rule):
         numbers = numbers_of(project)
         if not numbers.exact:
             return
-        judge = _Judge(numbers)
+        judge, near = _Judge(numbers), Near(project)
         for function in project.functions():
-            yield from judge.function(function)
+            if function in near:
+                yield from judge.function(function)
 
 
 class _Judge:
