@@ -1,0 +1,88 @@
+"""What holds the loop, what it forgets, and what cannot be stopped on it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import warnings
+from types import SimpleNamespace
+from typing import Any
+
+from demonstrations.harms import Harm, cancellation_ignored, stall, task_lost
+from demonstrations.table import demonstrates
+from demonstrations.twins import Scene, Stage, engine, risk_manager
+
+
+@demonstrates("orders/executor.py", "blocking-call-in-async")
+def retry_holds_the_loop(stage: Stage) -> Harm:
+    """Three lost requests: the pauses between the attempts are slept on the loop."""
+
+    async def act(scene: Scene) -> Harm:
+        scene.script.lose_requests = {1, 2, 3}
+        return await stall(scene.executor.place(scene.request()))
+
+    return stage.play(act)
+
+
+@demonstrates("engine.py", "blocking-call-in-async")
+def journal_holds_the_loop(stage: Stage) -> Harm:
+    """A disk that needs 0.3 s: the snapshot is written on the loop, three calls below the coroutine."""
+
+    async def act(scene: Scene) -> Harm:
+        journal = stage.load("monitoring.journal").SessionJournal(stage.folder / "journal.jsonl", 10_000)
+        parts = engine(scene, journal=journal, risk=SimpleNamespace(halted=None))
+        bar = stage.load("market.bars").Bar(scene.clock.now(), {})
+        harm = await stall(parts._journal(bar))
+        assert '"equity"' in (stage.folder / "journal.jsonl").read_text(encoding="utf-8")
+        return harm
+
+    return stage.play(act)
+
+
+@demonstrates("orders/executor.py", "bare-except", "swallowed-cancellation")
+def cancelled_task_goes_on(stage: Stage) -> Harm:
+    """The venue does not answer; the task that asks it is cancelled, and asks on."""
+
+    async def act(scene: Scene) -> Harm:
+        waiting = asyncio.Event()
+
+        async def silent(symbol: str, client_id: str) -> Any:
+            waiting.set()
+            await asyncio.get_running_loop().create_future()
+
+        request = scene.request()
+        await scene.executor.place(request)
+        scene.script.lose_cancels = set(range(1, 100))
+        scene.exchange.order = silent
+        return await cancellation_ignored(scene.executor.cancel(request.market.symbol, request.client_id), waiting)
+
+    return stage.play(act)
+
+
+@demonstrates("engine.py", "dangling-task")
+def background_task_is_collected(stage: Stage) -> Harm:
+    """Nobody keeps the task: a collection of garbage in the middle of its work takes it away."""
+
+    async def act(scene: Scene) -> Harm:
+        return await task_lost(engine(scene)._spawn)
+
+    return stage.play(act)
+
+
+@demonstrates("engine.py", "unawaited-coroutine")
+def drift_does_not_halt(stage: Stage) -> Harm:
+    """Balances differ from the venue's; the halt is called and never runs."""
+
+    async def act(scene: Scene) -> Harm:
+        monitor, alert = stage.load("positions.monitor"), SimpleNamespace(notify=lambda alert: None)
+        scene.portfolio.deposit("alpha", "USD", scene.instrument.lot)
+        risk = risk_manager(scene)
+        exchanges = {"alpha": scene.exchange}
+        parts = engine(scene, monitor=monitor.PositionMonitor(exchanges, scene.portfolio), notifier=alert, risk=risk)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            await parts._inspect()
+            gc.collect()
+        return Harm(risk.halted is None, f"halted: {risk.halted}")
+
+    return stage.play(act)
