@@ -48,7 +48,7 @@ class ConfigError(ValueError):
 def shown(text: str) -> str:
     """Hostile text for an error message: unprintable characters visible, at most 60 characters."""
     visible = "".join(c if c.isprintable() else f"<U+{ord(c):04X}>" for c in text[:61])
-    return visible if len(text) <= 60 else visible[:60] + "..."  # noqa: PLR2004 - the 60 of the docstring
+    return visible if len(text) <= 60 else visible[:60] + "..."
 
 
 def _meant(word: str, known: Iterable[str]) -> str:

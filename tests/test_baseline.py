@@ -1,6 +1,6 @@
 """The baseline under edits. A program is a list of functions with statements, some of them defects; it is laid out with
 blank lines, comments and line breaks, its defects are found by line, and the identities come from the text."""
-# ruff: noqa: S101, PLR2004 - pytest asserts, and literals are what is expected
+
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def find(
     lines: list[str] = []
     texts: dict[int, str] = {}
     found = []
-    dice = random.Random(layout.seed)  # noqa: S311 - layout
+    dice = random.Random(layout.seed)
     for function in program:
         lines += [""] * dice.randint(0, layout.blank) + [f"def {function.name}(self):"]
         for call in function.calls:

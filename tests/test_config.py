@@ -1,5 +1,5 @@
 """`[tool.auditor]`: what is read, what is refused and how the refusal is worded, which source wins."""
-# ruff: noqa: S101, PLR2004 - pytest asserts, and literals are what is expected
+
 
 from __future__ import annotations
 
@@ -372,7 +372,7 @@ class TestSelection:
 
 
 class TestAgainstRules:
-    known = {"god-class": {"max_methods": 20, "share": 0.5, "names": ("a",), "strict": False}, "auditor-error": {}}  # noqa: RUF012 - read only
+    known = {"god-class": {"max_methods": 20, "share": 0.5, "names": ("a",), "strict": False}, "auditor-error": {}}
 
     def check(self, **changes: object) -> None:
         validate_rules(Config(Path(), **changes), self.known, ["architecture", "auditor"])  # type: ignore[arg-type]

@@ -1,5 +1,5 @@
 """Ids stay when code moves or is formatted, and differ where findings differ; no secret enters them."""
-# ruff: noqa: S101, PLR2004 - pytest asserts, and literals are what is expected
+
 
 from __future__ import annotations
 

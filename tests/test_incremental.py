@@ -13,10 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from benchmarks.replay import fingerprint
 
 from auditor import engine, loader
 from auditor.cache import Cache
+from benchmarks.replay import fingerprint
 
 ROOT = Path(__file__).resolve().parent.parent
 TREE = ROOT / "fixtures" / "clean"
@@ -40,7 +40,7 @@ def sources() -> dict[str, bytes]:
 
 def edits(data: dict[str, bytes], seed: int) -> Iterator[tuple[str, dict[str, bytes]]]:
     """A chain of random edits: (what was done, the tree after it)."""
-    pick = random.Random(seed)  # noqa: S311 - not for secrets
+    pick = random.Random(seed)
     for _ in range(5):
         data = dict(data)
         path = pick.choice(sorted(p for p in data if data[p].strip()))

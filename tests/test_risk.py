@@ -1,5 +1,5 @@
 """Grades by context, and the score: every figure can be computed again from the contributions."""
-# ruff: noqa: S101, PLR2004 - pytest asserts, and literals are what is expected
+
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """What a suppression hides, what it does not, and what is said about it."""
-# ruff: noqa: S101, PLR2004 - pytest asserts, and literals are what is expected
+
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ class TestScope:
 
 
 class TestVia:
-    sources = {  # noqa: RUF012 - read only
+    sources = {
         "a.py": "async def f():\n    g()\n",
         "b.py": f"def g():\n    sleep(1)  # auditor: ignore[blocking-call-in-async, via] {WHY}\n",
     }

@@ -822,7 +822,7 @@ def test_live_over_a_hostile_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_importing_the_tools_starts_none_of_them() -> None:
     code = "import auditor.tools, sys; print(sorted({'ruff', 'bandit', 'mypy', 'libcst'} & set(sys.modules)))"
     root = Path(tools.__file__).parents[2]
-    shown = subprocess.run(  # noqa: S603 - our own interpreter and a constant
+    shown = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
     )
     assert shown.stdout.strip() == "[]"

@@ -7,37 +7,38 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from auditor.facts.model import END, NONE, OPS, Const, Edge, Place, Root, Select, Selector
 
 CODE = {cls: number for number, cls in enumerate(OPS)}
-CONST_KINDS = ("str", "bytes", "int", "float", "complex", "bool", "none", "ellipsis")
+CONST_KINDS = ("str", "bytes", "int", "float", "complex", "bool", "none", "ellipsis", "spec")
+REGION_KINDS = ("try", "with", "except", "finally")
 _KIND = {kind: number for number, kind in enumerate(CONST_KINDS)}
 MAX_PATH = 4
 MAX_TEXT = 500
 
 
-class Encoded:
+class Encoded(NamedTuple):
     """A finished function: one integer column per part, and its own string table. `digest` leaves positions out."""
 
-    __slots__ = ("blocks", "code", "digest", "places", "regions", "spans", "strings")
+    strings: list[str]
+    places: array[int]
+    code: array[int]
+    spans: array[int]
+    blocks: array[int]
+    regions: array[int]
+    digest: str
 
-    def __init__(
-        self, strings: list[str], places: array[int], code: array[int], spans: array[int], blocks: array[int], regions: array[int]
-    ) -> None:
-        self.strings = strings
-        self.places = places
-        self.code = code
-        self.spans = spans
-        self.blocks = blocks
-        self.regions = regions
-        digest = hashlib.blake2b(digest_size=12)
-        digest.update("\0".join(strings).encode("utf-8", "surrogatepass"))
-        for part in (places, code, blocks, regions):
-            digest.update(b"\1")
-            digest.update(part.tobytes())
-        self.digest = digest.hexdigest()
+
+def _digest(strings: list[str], *columns: array[int]) -> str:
+    """Equal for equal parts only: the lengths of all parts go in with them."""
+    digest = hashlib.blake2b("\0".join(strings).encode("utf-8", "surrogatepass"), digest_size=12)
+    for column in (array("i", map(len, strings)), *columns):
+        digest.update(b"%d;" % len(column))
+        digest.update(column.tobytes())
+    return digest.hexdigest()
 
 
 class Builder:
@@ -53,7 +54,7 @@ class Builder:
         self.count = 0
         self.temps = 0
         self.blocks: list[list[Any]] = []  # start, end, region, edges
-        self.regions: list[list[Any]] = []  # parent, kind, handlers, cleanup
+        self.regions: list[tuple[int, str, Sequence[int], int]] = []  # as in Region
         self.region = NONE
         self.current = NONE
         self.position: tuple[int, int] = (origin, origin)
@@ -94,9 +95,8 @@ class Builder:
 
     # --- operations ---
     def emit(self, opcode: int, *operands: int) -> None:
-        self.code.append(opcode | len(operands) << 8)
-        self.code.extend(operands)
-        self.spans.extend(self.position)
+        self.code += (opcode | len(operands) << 8, *operands)
+        self.spans += self.position
         self.count += 1
 
     # --- blocks ---
@@ -104,6 +104,11 @@ class Builder:
         """A block that is not placed yet."""
         self.blocks.append([NONE, NONE, self.region, []])
         return len(self.blocks) - 1
+
+    def guard(self, parent: int, kind: str, handlers: Sequence[int] = (), cleanup: int = NONE) -> int:
+        """A new region."""
+        self.regions.append((parent, kind, handlers, cleanup))
+        return len(self.regions) - 1
 
     def open(self, block: int) -> None:
         """Operations go to `block` from here; a block that is still open falls through to it."""
@@ -121,6 +126,11 @@ class Builder:
         if kind is not None:
             entry[3].append((kind, target))
         self.current = NONE
+
+    def jump(self, target: int, kind: Edge = Edge.FALL) -> None:
+        """Go to `target`, unless the current block has been left already."""
+        if self.current != NONE:
+            self.close(kind, target)
 
     def fork(self, yes: int, no: int) -> None:
         """End the current block with a test."""
@@ -146,19 +156,21 @@ class Builder:
     def finish(self) -> Encoded:
         if self.current != NONE:
             self.close(Edge.RETURN, END)
-        text = self.string
+        words = self.strings
         places: list[int] = []
-        for place in self.places:
-            name = place.name
-            if isinstance(name, Const):
-                places += (place.root, text(name.text), _KIND[name.kind])
+        for root, name, path in self.places:
+            if type(name) is Const:
+                places += (root, words.setdefault(name.text, len(words)), _KIND[name.kind])
                 continue
-            places += (place.root, name if isinstance(name, int) else text(name), len(place.path))
-            for kind, value in place.path:
-                if isinstance(value, Const):
-                    places += (kind | _KIND[value.kind] << 8, text(value.text))
+            named = words.setdefault(name, len(words)) if type(name) is str else name
+            places += (root, named, len(path))  # type: ignore[arg-type]  # a number by now
+            for select, value in path:
+                if type(value) is str:
+                    places += (select, words.setdefault(value, len(words)))
+                elif type(value) is Const:
+                    places += (select | _KIND[value.kind] << 8, words.setdefault(value.text, len(words)))
                 else:
-                    places += (kind, value if isinstance(value, int) else text(value))
+                    places += (select, value)  # type: ignore[arg-type]  # a number
         blocks: list[int] = []
         for start, end, region, edges in self.blocks:
             blocks += (start, end, region, len(edges))
@@ -166,7 +178,7 @@ class Builder:
                 blocks += (kind, target)
         regions: list[int] = []
         for parent, kind, handlers, cleanup in self.regions:
-            regions += (parent, 0 if kind == "try" else 1, cleanup, len(handlers), *handlers)
-        return Encoded(
-            list(self.strings), array("i", places), array("i", self.code), array("i", self.spans), array("i", blocks), array("i", regions)
-        )
+            regions += (parent, REGION_KINDS.index(kind), cleanup, len(handlers), *handlers)
+        strings, digested = list(self.strings), [array("i", part) for part in (places, self.code, blocks, regions)]
+        columns = (digested[0], digested[1], array("i", self.spans), digested[2], digested[3])
+        return Encoded(strings, *columns, _digest(strings, *digested))

@@ -1,24 +1,53 @@
 """Expressions -> operations. Each method takes a node and gives the operand that holds its value.
 
-Names stay symbolic; what is read through a path is read by the operation that uses it. Where an `await` follows in the
-same expression, what stands before it is held in a temporary first: that is the value that Python has read.
+Names stay symbolic; what is read through a path is read by the operation that uses it. Where a call, an await or an
+assignment expression follows in the same expression and might change what was read, the value is held in a temporary
+first: that is the value that Python has read. Two places are not held, because their names are facts: the callee of a
+call, and, unless an await follows, the container of a subscript. And `a.b or f()` reads `a.b` twice, where Python reads
+it once: in the test, so that it can be narrowed, and in the store of the result.
 """
 
 from __future__ import annotations
 
-import ast
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, cast
 
 import libcst as cst
 
-from auditor.facts.builder import CODE, Builder
+from auditor.facts.builder import CODE, MAX_PATH, Builder
+from auditor.facts.literals import float_text, integer_text, literal_text, unescaped
 from auditor.facts.model import (
-    COLLECTION, NONE, OPERATOR, Await, Binary, Bool, Branch, Call, Choose, Closure, Collect, Compare, Edge, Format,
-    Iterate, Next, Opaque, Root, Select, Store, Table, Unary, Unpack, Yield,
+    COLLECTION,
+    NONE,
+    OPERATOR,
+    Await,
+    Binary,
+    Bool,
+    Branch,
+    Call,
+    Choose,
+    Closure,
+    Collect,
+    Compare,
+    Const,
+    Delete,
+    Edge,
+    Format,
+    Iterate,
+    Next,
+    Opaque,
+    Root,
+    Select,
+    Store,
+    Table,
+    Unary,
+    Unpack,
+    Yield,
 )  # fmt: skip
-from auditor.source.module import COMPREHENSIONS, Scope
+from auditor.source.module import COMPREHENSIONS, Scope, all_parameters
+from auditor.source.nodes import descend
 
 if TYPE_CHECKING:
     from auditor.facts.lower import Lowering
@@ -26,7 +55,7 @@ if TYPE_CHECKING:
 STORE, UNARY, BINARY, COMPARE = CODE[Store], CODE[Unary], CODE[Binary], CODE[Compare]
 CHOOSE, BOOL, COLLECT, TABLE, UNPACK = CODE[Choose], CODE[Bool], CODE[Collect], CODE[Table], CODE[Unpack]
 FORMAT, CALL, AWAIT, YIELD, CLOSURE = CODE[Format], CODE[Call], CODE[Await], CODE[Yield], CODE[Closure]
-ITERATE, NEXT, BRANCH, OPAQUE = CODE[Iterate], CODE[Next], CODE[Branch], CODE[Opaque]
+ITERATE, NEXT, BRANCH, OPAQUE, DELETE = CODE[Iterate], CODE[Next], CODE[Branch], CODE[Opaque], CODE[Delete]
 
 BINARY_OPERATORS = {
     cst.Add: "+", cst.Subtract: "-", cst.Multiply: "*", cst.Divide: "/", cst.FloorDivide: "//", cst.Modulo: "%",
@@ -40,6 +69,8 @@ BINARY_OPERATORS = {
     cst.GreaterThanEqual: ">=", cst.Is: "is", cst.IsNot: "is not", cst.In: "in", cst.NotIn: "not in",
 }  # fmt: skip
 OPERATOR_OF = {cls: OPERATOR[word] for cls, word in BINARY_OPERATORS.items()}
+COMPREHENDED: dict[type, str] = {cst.ListComp: "list", cst.SetComp: "set", cst.GeneratorExp: "generator"}
+UNARY_OPERATORS: dict[type, str] = {cst.Minus: "-", cst.Plus: "+", cst.Not: "not", cst.BitInvert: "~"}
 _NAMED = {"True": ("bool", "True"), "False": ("bool", "False"), "None": ("none", "")}
 
 
@@ -51,7 +82,7 @@ class Expressions(Builder):
         self.scope = scope
         self.table_of_spans = lowering.spans
         self.resolved: dict[str, tuple[Root, str]] = {}
-        self.children: list[int] = []
+        self.children: dict[int, int] = {}  # id of a def, lambda or class -> its rank
         self.is_generator = False
         super().__init__(origin)
 
@@ -61,16 +92,16 @@ class Expressions(Builder):
 
     def suspends(self, node: cst.CSTNode) -> bool:
         """Whether an await or yield stands inside `node`."""
-        return self._holds(self.lowering.suspensions, node)
+        return self._between(self.lowering.suspensions, node, node)
 
-    def effects(self, node: cst.CSTNode) -> bool:
-        """Whether a call, an await, a comprehension or an assignment expression stands inside `node`."""
-        return self._holds(self.lowering.effects, node)
+    def changes(self, node: cst.CSTNode) -> bool:
+        """Whether a call, an await, a yield or an assignment expression stands inside `node`."""
+        return self._between(self.lowering.changes, node, node)
 
-    def _holds(self, offsets: list[int], node: cst.CSTNode) -> bool:
-        start, end = self.table_of_spans.get(id(node), self.position)
-        index = bisect_left(offsets, start)
-        return index < len(offsets) and offsets[index] < end
+    def _between(self, offsets: list[int], first: cst.CSTNode, last: cst.CSTNode) -> bool:
+        table = self.table_of_spans
+        index = bisect_left(offsets, table.get(id(first), self.position)[0])
+        return index < len(offsets) and offsets[index] < table.get(id(last), self.position)[1]
 
     # --- names ---
     def name(self, name: str) -> int:
@@ -92,14 +123,39 @@ class Expressions(Builder):
 
     def values(self, nodes: Sequence[Any]) -> list[int]:
         """The operands of several expressions, evaluated in order."""
+        changes = self.lowering.changes
+        if not changes or len(nodes) < 2 or not self._between(changes, nodes[0], nodes[-1]):
+            return [self.value(node) for node in nodes]
+        return self._ordered(nodes)
+
+    def _ordered(self, nodes: Sequence[Any]) -> list[int]:
+        changing = max((rank for rank, node in enumerate(nodes) if self.changes(node)), default=0)
+        suspending = max((rank for rank, node in enumerate(nodes) if self.suspends(node)), default=0)
         operands: list[int] = []
         for rank, node in enumerate(nodes):
             operand = self.value(node)
-            if self.lowering.suspensions and self._readable(operand) and any(map(self.suspends, nodes[rank + 1 :])):
+            if rank < changing and self._stale(operand, rank < suspending):
                 self.at(node)
                 operand = self.hold(operand)
             operands.append(operand)
         return operands
+
+    def kept(self, operand: int, node: cst.CSTNode, later: cst.CSTNode) -> int:
+        """The operand of `node`, held in a temporary if evaluating `later` may change it."""
+        place = self.places[operand]
+        if not place.path and place.root in (Root.TEMP, Root.CONST):
+            return operand
+        if not self.changes(later) or not self._stale(operand, self.suspends(later)):
+            return operand
+        self.at(node)
+        return self.hold(operand)
+
+    def _stale(self, operand: int, suspends: bool) -> bool:
+        """Whether a call, or a suspension, may change what the operand holds."""
+        place = self.places[operand]
+        if place.path or place.name in self.lowering.shared:
+            return True
+        return suspends and place.root in (Root.CELL, Root.GLOBAL)
 
     def _readable(self, operand: int) -> bool:
         place = self.places[operand]
@@ -110,47 +166,62 @@ class Expressions(Builder):
         return self.const(*literal) if literal is not None else self.name(node.value)
 
     def _attribute(self, node: cst.Attribute) -> int:
-        return self.extend(self.value(node.value), Select.ATTR, node.attr.value)
+        base = node.value
+        operand = self._name(base) if type(base) is cst.Name else self.value(base)
+        return self.extend(operand, Select.ATTR, node.attr.value)
 
     def _subscript(self, node: cst.Subscript) -> int:
         base = self.value(node.value)
-        if len(node.slice) == 1 and isinstance(node.slice[0].slice, cst.Index) and node.slice[0].slice.star is None:
-            if self.suspends(node.slice[0]) and self._readable(base):
-                base = self.hold(base)
-            key = self.value(node.slice[0].slice.value)
-        else:
-            key = self._slices(node)
+        element = node.slice[0]
+        if self._readable(base) and self._between(self.lowering.suspensions, element, node):
+            base = self.hold(base)
+        index = element.slice
+        if len(node.slice) > 1 or type(index) is not cst.Index or type(element.comma) is cst.Comma or index.star:
+            return self.extend(base, Select.KEY, self._slices(node))
+        key = self.value(index.value)
         place = self.places[key]
         if place.root is Root.CONST:
             return self.extend(base, Select.ITEM, place.name)
         return self.extend(base, Select.KEY, key)
 
     def _slices(self, node: cst.Subscript) -> int:
-        keys: list[int] = []
+        """The key of `x[a:b]`, `x[a, b]`, `x[*a]`."""
+        nodes: list[Any] = []
         for element in node.slice:
+            part: Any = element.slice
+            if isinstance(part, cst.Index):
+                nodes.append(part.value)
+            else:
+                nodes += (bound for bound in (part.lower, part.upper, part.step) if bound is not None)
+        operands = iter(self.values(nodes))
+        keys: list[int] = []
+        starred: list[int] = []
+        for rank, element in enumerate(node.slice):
             part = element.slice
             if isinstance(part, cst.Index):
-                keys.append(self.value(part.value))
+                keys.append(next(operands))
+                if part.star:
+                    starred.append(rank)
                 continue
-            bounds = [self.const("none") if x is None else self.value(x) for x in (part.lower, part.upper, part.step)]
+            bounds = [self.const("none") if b is None else next(operands) for b in (part.lower, part.upper, part.step)]
             keys.append(self.temp())
             self.at(element)
             self.emit(COLLECT, keys[-1], COLLECTION["slice"], 3, *bounds)
-        if len(keys) == 1:
+        if len(keys) == 1 and not starred and not isinstance(node.slice[0].comma, cst.Comma):
             return keys[0]
         whole = self.temp()
         self.at(node)
-        self.emit(COLLECT, whole, COLLECTION["tuple"], len(keys), *keys)
+        self.emit(COLLECT, whole, COLLECTION["tuple"], len(keys), *keys, *starred)
         return whole
 
     def _integer(self, node: cst.Integer) -> int:
-        return self.const("int", node.value)
+        return self.const("int", integer_text(node.value))
 
     def _float(self, node: cst.Float) -> int:
-        return self.const("float", node.value)
+        return self.const("float", float_text(node.value))
 
     def _imaginary(self, node: cst.Imaginary) -> int:
-        return self.const("complex", node.value)
+        return self.const("complex", float_text(node.value))
 
     def _ellipsis(self, node: cst.Ellipsis) -> int:
         return self.const("ellipsis")
@@ -164,26 +235,38 @@ class Expressions(Builder):
         while isinstance(tail, cst.ConcatenatedString):
             parts.append(tail.left)
             tail = tail.right
-        operands = [self.value(part) for part in (*parts, tail)]
-        constants = [self.places[o].name for o in operands if self.places[o].root is Root.CONST]
+        operands = self.values([*parts, tail])
+        constants = [cast(Const, self.places[o].name) for o in operands if self.places[o].root is Root.CONST]
         if len(constants) == len(operands):
-            kind = constants[0].kind  # type: ignore[union-attr]  # places of constants hold constants
-            return self.const(kind, "".join(c.text for c in constants))  # type: ignore[union-attr]  # as above
+            return self.const(constants[0].kind, "".join(c.text for c in constants))
         held = self.temp()
         self.at(node)
         self.emit(FORMAT, held, *operands)
         return held
 
     def _format(self, node: Any) -> int:
-        parts: list[int] = []
-        stack = list(reversed(node.parts))
-        while stack:
-            part = stack.pop()
-            if hasattr(part, "expression"):
-                parts.append(self.value(part.expression))
-                stack.extend(reversed(part.format_spec or ()))
-            else:
-                parts.append(self.const("str", part.value))
+        raw = "r" in node.start.lower()
+        found: list[Any] = []  # expressions, and constants as their text
+        pending = list(reversed(node.parts))
+        while pending:
+            part = pending.pop()
+            if not hasattr(part, "expression"):
+                found.append(("str", unescaped(part.value.replace("{{", "{").replace("}}", "}"), raw=raw)))
+                continue
+            conversion = f"!{part.conversion}" if part.conversion else ""
+            spec = part.format_spec
+            if part.equal is not None:
+                shown = cst.Module([]).code_for_node(part.with_changes(conversion=None, format_spec=None))
+                found.append(("str", shown[1:-1]))
+                conversion = conversion or ("!r" if spec is None else "")
+            found.append(part.expression)
+            inner = spec or ()
+            if conversion or inner:
+                text = "".join("{}" if hasattr(p, "expression") else unescaped(p.value, raw=raw) for p in inner)
+                found.append(("spec", conversion + ":" + text if inner else conversion))
+                pending += (p for p in reversed(inner) if hasattr(p, "expression"))
+        operands = iter(self.values([item for item in found if type(item) is not tuple]))
+        parts = [self.const(*item) if type(item) is tuple else next(operands) for item in found]
         held = self.temp()
         self.at(node)
         self.emit(FORMAT, held, *parts)
@@ -193,22 +276,21 @@ class Expressions(Builder):
         operand = self.value(node.expression)
         place = self.places[operand]
         kind = type(node.operator)
-        if kind is cst.Minus and place.root is Root.CONST and place.name.kind in ("int", "float"):  # type: ignore[union-attr]  # a constant
-            return self.const(place.name.kind, "-" + place.name.text)  # type: ignore[union-attr]  # a constant
+        if kind is cst.Minus and isinstance(place.name, Const) and place.name.kind in ("int", "float"):
+            text = place.name.text
+            return self.const(place.name.kind, text[1:] if text[0] == "-" else "-" + text)
         held = self.temp()
         self.at(node)
-        word = {cst.Minus: "-", cst.Plus: "+", cst.Not: "not"}.get(kind, "~")
-        self.emit(UNARY, held, OPERATOR[word], operand)
+        self.emit(UNARY, held, OPERATOR[UNARY_OPERATORS[kind]], operand)
         return held
 
     def _binary(self, node: cst.BinaryOperation) -> int:
         chain = [node]  # a + b + c nests to the left: a loop, so that long sums need no stack
-        while isinstance(chain[-1].left, cst.BinaryOperation):
+        while type(chain[-1].left) is cst.BinaryOperation:
             chain.append(chain[-1].left)
         left = self.value(chain[-1].left)
         for part in reversed(chain):
-            if self._readable(left) and self.suspends(part.right):
-                left = self.hold(left)
+            left = self.kept(left, part.left, part.right)
             right = self.value(part.right)
             held = self.temp()
             self.at(part)
@@ -222,10 +304,12 @@ class Expressions(Builder):
             return self._compare(node, left, node.comparisons[0])
         result, done = self.temp(), self.block()
         for rank, part in enumerate(node.comparisons):
+            left = self.kept(left, node, part.comparator)
             right = self.value(part.comparator)
-            if rank + 1 < len(node.comparisons) and self.places[right].root is not Root.CONST:
-                right = self.hold(right)
             self.at(node)
+            place = self.places[right]
+            if rank + 1 < len(node.comparisons) and (place.path or place.root not in (Root.CONST, Root.TEMP)):
+                right = self.hold(right)
             self.emit(COMPARE, result, OPERATOR_OF[type(part.operator)], left, right)
             left = right
             if rank + 1 < len(node.comparisons):
@@ -236,25 +320,22 @@ class Expressions(Builder):
         self.open(done)
         return result
 
-    def _compare(self, node: cst.CSTNode, left: int, part: cst.ComparisonTarget) -> int:
-        if self._readable(left) and self.suspends(part.comparator):
-            left = self.hold(left)
+    def _compare(self, node: cst.Comparison, left: int, part: cst.ComparisonTarget) -> int:
+        left = self.kept(left, node.left, part.comparator)
         right = self.value(part.comparator)
         held = self.temp()
         self.at(node)
-        operator = part.operator
-        kind = type(operator)
-        self.emit(COMPARE, held, OPERATOR_OF[kind], left, right)
+        self.emit(COMPARE, held, OPERATOR_OF[type(part.operator)], left, right)
         return held
 
     def _boolean(self, node: cst.BooleanOperation) -> int:
         chain = [node]
-        while isinstance(chain[-1].left, cst.BooleanOperation):
+        while type(chain[-1].left) is cst.BooleanOperation:
             chain.append(chain[-1].left)
         held = self.value(chain[-1].left)
         for part in reversed(chain):
             word = OPERATOR["and" if isinstance(part.operator, cst.And) else "or"]
-            if not self.effects(part.right):
+            if is_plain(part.right):
                 right = self.value(part.right)
                 result = self.temp()
                 self.at(part)
@@ -279,7 +360,7 @@ class Expressions(Builder):
 
     def _choose(self, node: cst.IfExp) -> int:
         result = self.temp()
-        if not self.effects(node.body) and not self.effects(node.orelse):
+        if is_plain(node.body) and is_plain(node.orelse):
             test, then, other = self.value(node.test), self.value(node.body), self.value(node.orelse)
             self.at(node)
             self.emit(CHOOSE, result, test, then, other)
@@ -295,13 +376,14 @@ class Expressions(Builder):
         self.open(done)
         return result
 
-    def condition(self, node: cst.CSTNode, yes: int, no: int) -> None:
+    def condition(self, node: Any, yes: int, no: int) -> None:
         """Branch to `yes` or `no`; `and`, `or`, `not` become control flow."""
-        if isinstance(node, cst.UnaryOperation) and isinstance(node.operator, cst.Not):
+        kind = type(node)
+        if kind is cst.UnaryOperation and isinstance(node.operator, cst.Not):
             self.condition(node.expression, no, yes)
-        elif isinstance(node, cst.BooleanOperation):
+        elif kind is cst.BooleanOperation:
             chain = [node]
-            while isinstance(chain[-1].left, cst.BooleanOperation) and type(chain[-1].left.operator) is type(node.operator):
+            while type(chain[-1].left) is cst.BooleanOperation and type(chain[-1].left.operator) is type(node.operator):
                 chain.append(chain[-1].left)
             terms = [chain[-1].left, *(part.right for part in reversed(chain))]
             both = isinstance(node.operator, cst.And)
@@ -349,11 +431,15 @@ class Expressions(Builder):
         return self._elements(node, "set")
 
     def _dict(self, node: cst.Dict) -> int:
+        nodes: list[Any] = []
+        for element in node.elements:
+            nodes += (element.key, element.value) if isinstance(element, cst.DictElement) else (element.value,)
+        operands = iter(self.values(nodes))
         keys: list[int] = []
         values: list[int] = []
         for element in node.elements:
-            keys.append(self.value(element.key) if isinstance(element, cst.DictElement) else NONE)
-            values.append(self.value(element.value))
+            keys.append(next(operands) if isinstance(element, cst.DictElement) else NONE)
+            values.append(next(operands))
         held = self.temp()
         self.at(node)
         self.emit(TABLE, held, *keys, *values)
@@ -361,11 +447,16 @@ class Expressions(Builder):
 
     def _call(self, node: cst.Call) -> int:
         callee = self.value(node.func)
-        values = self.values([arg.value for arg in node.args])
+        nodes: Sequence[cst.Arg] = node.args
+        if [arg for arg in nodes if arg.star] and any(a.keyword is not None and b.star == "*" for a, b in pairwise(nodes)):
+            nodes = sorted(nodes, key=lambda arg: arg.keyword is not None or arg.star == "**")  # as Python evaluates them
+            values = self._ordered([arg.value for arg in nodes])
+        else:
+            values = self.values([arg.value for arg in nodes])
         args: list[int] = []
         starred: list[int] = []
         keywords: list[int] = []
-        for arg, operand in zip(node.args, values, strict=True):
+        for arg, operand in zip(nodes, values, strict=True):
             if arg.keyword is not None:
                 keywords += (self.string(arg.keyword.value), operand)
             elif arg.star == "**":
@@ -390,10 +481,8 @@ class Expressions(Builder):
     def _yield(self, node: cst.Yield) -> int:
         self.is_generator = True
         delegate = isinstance(node.value, cst.From)
-        if node.value is None:
-            source = NONE
-        else:
-            source = self.value(node.value.item if isinstance(node.value, cst.From) else node.value)
+        value = node.value.item if isinstance(node.value, cst.From) else node.value
+        source = NONE if value is None else self.value(value)
         held = self.temp()
         self.at(node)
         self.emit(YIELD, held, source, int(delegate))
@@ -404,25 +493,23 @@ class Expressions(Builder):
         return self.closure(node)
 
     def closure(self, node: Any, decorators: Sequence[int] = ()) -> int:
-        """The function object that a def or lambda creates here."""
-        self.defaults(node.params)
+        """The function object that a def or lambda creates here; its defaults are evaluated here too."""
+        defaults = self.values([p.default for p in all_parameters(node.params) if p.default is not None])
         held = self.temp()
         self.at(node)
-        self.emit(CLOSURE, held, len(self.children), *decorators)
-        self.children.append(id(node))
+        self.emit(CLOSURE, held, self.child(node), len(decorators), *decorators, *defaults)
         return held
 
-    def defaults(self, params: cst.Parameters) -> None:
-        """Defaults are evaluated where the function is created."""
-        for param in (*params.posonly_params, *params.params, *params.kwonly_params):
-            if param.default is not None and self.effects(param.default):
-                self.value(param.default)
+    def child(self, node: Any) -> int:
+        """The rank of a function or class among those created here; one that stands in two copies of a `finally` is
+        one function."""
+        return self.children.setdefault(id(node), len(self.children))
 
     # --- comprehensions: loops over a fresh scope ---
     def _comprehension(self, node: Any) -> int:
         outer = self.scope
         inner = self.lowering.scope_of[id(node)]
-        kind = {cst.ListComp: "list", cst.SetComp: "set", cst.GeneratorExp: "generator"}.get(type(node), "dict")
+        kind = COMPREHENDED.get(type(node), "dict")
         held = self.temp()
         self.at(node)
         position = self.position
@@ -460,7 +547,7 @@ class Expressions(Builder):
             self._clause(node, clause.inner_for_in, self.value(clause.inner_for_in.iter), held, head)
             return
         if isinstance(node, cst.DictComp):
-            key, value = self.value(node.key), self.value(node.value)
+            key, value = self.values([node.key, node.value])
             slot = self.extend(held, Select.KEY, key)
         else:
             value = self.value(getattr(node, "elt", None) or node.value)
@@ -476,16 +563,20 @@ class Expressions(Builder):
 
     def assign(self, target: Any, source: int) -> None:
         """`target = source`."""
-        if isinstance(target, cst.Tuple | cst.List):
+        if type(target) in (cst.Tuple, cst.List):
             stars = [rank for rank, e in enumerate(target.elements) if isinstance(e, cst.StarredElement)]
-            parts = [self.target_temp(element.value) for element in target.elements]
+            parts: list[int] = []
+            direct = True  # names before the first other target receive their item at once; targets are set in order
+            for element in target.elements:
+                direct = direct and isinstance(element.value, cst.Name)
+                parts.append(self.name(element.value.value) if direct else self.temp())
             self.at(target)
             self.emit(UNPACK, source, stars[0] if stars else NONE, *parts)
             for element, part in zip(target.elements, parts, strict=True):
-                if not isinstance(element.value, cst.Name):
+                if self.places[part].root is Root.TEMP:
                     self.assign(element.value, part)
             return
-        if isinstance(target, cst.StarredElement):
+        if type(target) is cst.StarredElement:
             self.assign(target.value, source)
             return
         place = self.value(target)
@@ -493,27 +584,39 @@ class Expressions(Builder):
             self.emit(STORE, place, source)
 
     def opaque(self, node: cst.CSTNode) -> int:
-        self.lowering.opaque += 1
+        """A node that no method knows: the names inside are read, as far as they are names."""
+        reads = [self.value(n) for n in descend(node) if isinstance(n, cst.Name)]
         held = self.temp()
         self.at(node)
-        self.emit(OPAQUE, 0, held)
+        self.emit(OPAQUE, len(reads), *reads, held)
         return held
 
 
-def literal_text(spelling: str) -> tuple[str, str]:
-    """(kind, value) of a string literal; a literal that Python refuses keeps its spelling."""
-    quote = spelling.find('"') if "'" not in spelling else min(i for i in (spelling.find('"'), spelling.find("'")) if i >= 0)
-    prefix = spelling[:quote].lower()
-    width = 3 if spelling[quote : quote + 3] in ('"""', "'''") else 1
-    inner = spelling[quote + width : len(spelling) - width]
-    kind = "bytes" if "b" in prefix else "str"
-    if "\\" not in inner or "r" in prefix:
-        return kind, inner
-    try:
-        value = ast.literal_eval(spelling)
-    except (ValueError, SyntaxError, MemoryError):
-        return kind, inner
-    return kind, value if isinstance(value, str) else value.decode("latin-1")
+def is_plain(node: Any) -> bool:
+    """Whether an expression is a place, a constant or an empty display: lowering it needs no operation that could fail."""
+    depth = 0
+    while True:
+        kind = type(node)
+        if kind is cst.Attribute:
+            node = node.value
+        elif kind is cst.Subscript:
+            element = node.slice[0]
+            index = element.slice
+            if len(node.slice) > 1 or type(index) is not cst.Index or index.star or type(element.comma) is cst.Comma:
+                return False
+            if not is_plain(index.value):
+                return False
+            node = node.value
+        else:
+            break
+        depth += 1
+    if depth:
+        return kind is cst.Name and depth <= MAX_PATH
+    if kind in (cst.List, cst.Tuple, cst.Dict):
+        return not node.elements
+    if kind is cst.UnaryOperation and type(node.operator) is cst.Minus:
+        return type(node.expression) in (cst.Integer, cst.Float)
+    return kind in (cst.Name, cst.Integer, cst.Float, cst.SimpleString, cst.Ellipsis)
 
 
 _EXPRESSIONS: dict[type, Callable[[Any, Any], int]] = {

@@ -11,17 +11,27 @@ import libcst as cst
 
 from auditor.facts.annotations import type_expr
 from auditor.facts.builder import CODE, Encoded
-from auditor.facts.expressions import literal_text
+from auditor.facts.literals import float_text, integer_text, literal_text
 from auditor.facts.model import (
-    NONE, Class, Const, Decorator, Field, FileFacts, Function, ImportFact, Param, Return, Root, Statement,
-    TypeExpr,
+    NONE,
+    Class,
+    Const,
+    Decorator,
+    Field,
+    FileFacts,
+    Function,
+    ImportFact,
+    Param,
+    Return,
+    Root,
+    Statement,
 )  # fmt: skip
-from auditor.facts.statements import STORE, Statements, dotted
-from auditor.source.module import COMPREHENSIONS, Scope, SourceModule, all_parameters, imported_name, target_names
+from auditor.facts.statements import Statements, dotted
+from auditor.source.module import Scope, SourceModule, all_parameters, imported_name, target_names
 
 RETURN = CODE[Return]
 SUSPENSIONS = (cst.Await, cst.Yield)
-EFFECTS = (cst.Call, cst.Await, cst.Yield, cst.NamedExpr, cst.Lambda, *COMPREHENSIONS)
+CHANGES = (cst.Call, cst.Await, cst.Yield, cst.NamedExpr)
 SIMPLE = (
     cst.Expr, cst.Assign, cst.AnnAssign, cst.AugAssign, cst.Del, cst.Return, cst.Raise, cst.Assert, cst.Break,
     cst.Continue, cst.Pass, cst.Global, cst.Nonlocal, cst.Import, cst.ImportFrom, cst.TypeAlias,
@@ -37,34 +47,38 @@ class Lowering:
         self.module = module
         self.spans = module.spans.table
         self.scope_of = module.scope_of
-        self.suffix: dict[int, int] = {}
-        self.opaque = 0
+        self.suffix: dict[int, dict[int, int]] = {}
         starts: dict[type, list[int]] = {}
+        shared: set[str] = set()
         for scope in module.scopes:
-            for kind in EFFECTS:
+            for kind in CHANGES:
                 for node in scope.buckets.get(kind, ()):
                     starts.setdefault(kind, []).append(self.spans[id(node)][0])
+            shared.update(scope.explicit_global, scope.explicit_nonlocal)
+            shared.update(name for node in scope.buckets.get(cst.NamedExpr, ()) for name in target_names(node.target))
         self.suspensions = sorted(s for kind in SUSPENSIONS for s in starts.get(kind, ()))
-        self.effects = sorted(s for kind in EFFECTS for s in starts.get(kind, ()))
+        self.changes = sorted(s for kind in CHANGES for s in starts.get(kind, ()))
+        self.shared = frozenset(shared)  # names that may be bound anew while an expression that reads them is evaluated
         self.headers: list[Function | None] = []
         self.programs: list[Encoded] = []
         self.classes: list[Class] = []
+        self.class_of: dict[int, int] = {}  # index of a class body -> index of its class
 
     # --- names ---
     def resolve(self, scope: Scope, name: str) -> tuple[Root, str]:
-        """What `name` means in `scope`. Names of comprehensions are numbered: two may share one function."""
+        """What `name` means in `scope`. Names of comprehensions are numbered, from one in each function: two
+        comprehensions of a function may use the same name."""
         current: Scope | None = scope
         own = True
         while current is not None:
             kind = current.kind
             if kind == "comprehension":
                 if name in current.bound:
-                    unique = f"{name}'{self.suffix.setdefault(id(current), len(self.suffix) + 1)}"
-                    return (Root.LOCAL if own else Root.CELL), unique
+                    return (Root.LOCAL if own else Root.CELL), f"{name}'{self._number(current)}"
             elif kind == "module":
                 break
-            elif kind == "class" and not own:
-                pass  # a method does not see the names of its class
+            elif kind == "class" and current is not scope:
+                pass  # neither a method nor a comprehension sees the names of its class
             elif name in current.explicit_global:
                 break
             elif name in current.bound:
@@ -73,6 +87,13 @@ class Lowering:
                 own = False
             current = current.parent
         return Root.GLOBAL, name
+
+    def _number(self, comprehension: Scope) -> int:
+        owner: Scope = comprehension
+        while owner.kind == "comprehension" and owner.parent is not None:
+            owner = owner.parent
+        numbers = self.suffix.setdefault(id(owner), {})
+        return numbers.setdefault(id(comprehension), len(numbers) + 1)
 
     # --- functions ---
     def run(self) -> tuple[FileFacts, list[Encoded]]:
@@ -93,7 +114,10 @@ class Lowering:
         while pending:
             node, parent, cls, index = pending.pop()
             children = self._one(node, parent, cls, index)
-            numbered = [(child, index, -2 if isinstance(child, cst.ClassDef) else self._class_at(node, index), self._reserve()) for child in children]
+            inside = self.class_of.get(index, NONE)
+            numbered = [
+                (child, index, NONE if isinstance(child, cst.ClassDef) else inside, self._reserve()) for child in children
+            ]
             self.headers[index] = self.headers[index]._replace(children=tuple(n[3] for n in numbered))  # type: ignore[union-attr]  # set in _one
             for child, _, _, number in numbered:
                 if isinstance(child, cst.ClassDef):
@@ -105,17 +129,10 @@ class Lowering:
         self.programs.append(None)  # type: ignore[arg-type]  # filled before anyone reads it
         return len(self.headers) - 1
 
-    def _class_at(self, node: Any, index: int) -> int:
-        """The class whose body is function `index`, if it is one."""
-        if not isinstance(node, cst.ClassDef):
-            return NONE
-        return next(rank for rank, cls in enumerate(self.classes) if cls.body == index)
-
     def _one(self, node: Any, parent: int, cls: int, index: int) -> list[Any]:
         scope = self.scope_of[id(node)]
         start, end = (0, len(self.module.text)) if scope.kind == "module" else self.spans[id(node)]
         program = Statements(self, scope, start)
-        program.frames, program.result = [], NONE
         body = node if scope.kind == "module" else node.body
         if isinstance(node, cst.Lambda):
             value = program.value(body)
@@ -131,7 +148,6 @@ class Lowering:
             start = min(start, *(self.spans[id(d)][0] for d in decorators))
         qualname = scope.symbol
         if isinstance(node, cst.Lambda):
-            line, column = self.module.lines.locate(start)
             qualname = f"{scope.parent.symbol if scope.parent else ''}.<lambda>".lstrip(".")
         self.headers[index] = Function(
             name=scope.name or ("<lambda>" if scope.kind == "lambda" else ""),
@@ -140,7 +156,7 @@ class Lowering:
             is_async=scope.is_async,
             is_generator=program.is_generator,
             parent=parent,
-            cls=NONE if cls == -2 else cls,
+            cls=cls,
             params=tuple(self._params(node.params)) if hasattr(node, "params") else (),
             returns=type_expr(node.returns.annotation) if getattr(node, "returns", None) is not None else None,
             decorators=tuple(decorator(d.decorator) for d in decorators),
@@ -193,6 +209,7 @@ class Lowering:
                     for target in small.targets:
                         for name in target_names(target.target):
                             fields.setdefault(name, Field(name, None, True, self.spans[id(small)][0]))
+        self.class_of[body] = len(self.classes)
         self.classes.append(
             Class(
                 name=node.name.value,
@@ -346,12 +363,14 @@ def constant(node: Any) -> Const | None:
     if isinstance(node, cst.SimpleString):
         return Const(*literal_text(node.value))
     if isinstance(node, cst.Integer):
-        return Const("int", node.value)
+        return Const("int", integer_text(node.value))
     if isinstance(node, cst.Float):
-        return Const("float", node.value)
+        return Const("float", float_text(node.value))
     if isinstance(node, cst.UnaryOperation) and isinstance(node.operator, cst.Minus):
         inner = constant(node.expression)
-        return Const(inner.kind, "-" + inner.text) if inner is not None and inner.kind in ("int", "float") else None
+        if inner is None or inner.kind not in ("int", "float"):
+            return None
+        return Const(inner.kind, inner.text[1:] if inner.text[0] == "-" else "-" + inner.text)
     return None
 
 
@@ -402,6 +421,3 @@ def _with_methods(cls: Class, facts: FileFacts) -> Class:
         if facts.functions[child].kind == "def":
             methods[facts.functions[child].name] = child
     return cls._replace(methods=tuple(methods.items()))
-
-
-__all__ = ["STORE", "TypeExpr", "lower"]

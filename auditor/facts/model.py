@@ -17,16 +17,17 @@ NONE = -1  # operand: absent
 
 
 class Root(enum.IntEnum):
-    LOCAL = 0  # parameter or local name; in a class or module body: a name of that namespace
+    LOCAL = 0  # parameter or local name; in a class body: a name of that namespace, else one outside
     CELL = 1  # local of an enclosing function
-    GLOBAL = 2  # name of the module, or a builtin
+    GLOBAL = 2  # name of the module (in the module body too), or a builtin
     TEMP = 3  # `name` is the number
     CONST = 4  # `name` is the literal, `path` is empty
 
 
 class Const(NamedTuple):
-    """A literal. `kind` is str, bytes, int, float, complex, bool, none or ellipsis; `text` is its canonical spelling
-    (strings: their value, cut after 500 characters)."""
+    """A literal. `kind` is str, bytes, int, float, complex, bool, none or ellipsis; `text` is its spelling: strings are
+    their value, cut after 500 characters; integers are decimal; floats keep their digits, without underscores. In a
+    `Format` also spec: how the part before it is formatted."""
 
     kind: str
     text: str
@@ -56,7 +57,7 @@ OPERATORS = (
     "+", "-", "*", "/", "//", "%", "**", "@", "<<", ">>", "&", "|", "^",
     "not", "~", "and", "or",
     "<", "<=", ">", ">=", "==", "!=", "is", "is not", "in", "not in",
-    "isinstance", "len>=", "len==", "keys",
+    "isinstance", "len>=", "len==", "keys", "hasattr",
 )  # fmt: skip
 OPERATOR = {word: number for number, word in enumerate(OPERATORS)}
 COLLECTIONS = ("list", "tuple", "set", "slice", "dict", "generator")
@@ -91,7 +92,9 @@ class Binary(NamedTuple):
 
 
 class Compare(NamedTuple):
-    """One link of a comparison chain; also the tests that a `match` statement makes."""
+    """One link of a comparison chain; also the tests of a `match` statement: `isinstance`, `hasattr` (right: the
+    name), `len>=` and `len==` (left is a sequence, no string, of that length), `keys` (left is a mapping that has the
+    key on the right; NONE: a mapping)."""
 
     dst: int
     operator: int
@@ -100,7 +103,8 @@ class Compare(NamedTuple):
 
 
 class Choose(NamedTuple):
-    """Conditional expression without calls: `dst = then if test else other`."""
+    """Conditional expression whose sides are places or constants: `dst = then if test else other`. Only the side that
+    is chosen is read."""
 
     dst: int
     test: int
@@ -109,7 +113,7 @@ class Choose(NamedTuple):
 
 
 class Bool(NamedTuple):
-    """`and` / `or` without calls on the right."""
+    """`and` / `or` with a place or a constant on the right, which is read only if the left does not decide."""
 
     dst: int
     operator: int
@@ -118,7 +122,9 @@ class Bool(NamedTuple):
 
 
 class Collect(NamedTuple):
-    """Display of a list, tuple or set, or a slice (lower, upper, step). `starred` lists positions of `*items`."""
+    """Display of a list, tuple or set, or a slice (lower, upper, step). `starred` lists positions of `*items`. A
+    comprehension is an empty display, filled by stores to its `[key]`, NONE for an element without key; that of a
+    generator expression is filled where it is created, not where it is consumed."""
 
     dst: int
     kind: int
@@ -143,14 +149,16 @@ class Unpack(NamedTuple):
 
 
 class Format(NamedTuple):
-    """f-string: its parts in order, literal text as constants."""
+    """f-string: its parts in order, literal text as constants. A constant of kind spec formats the part before it
+    (`!r`, `:.2f`); each `{}` in it is filled from the parts that follow it."""
 
     dst: int
     parts: tuple[int, ...]
 
 
 class Call(NamedTuple):
-    """`dst = callee(*args, **keywords)`. `starred` lists positions of `*args`; a keyword named "" is `**value`."""
+    """`dst = callee(*args, **keywords)`. `starred` lists positions of `*args`; a keyword named "" is `**value`. The
+    callee stays a place, so that it can be resolved by name: it is read here, where Python reads it before the args."""
 
     dst: int
     callee: int
@@ -173,6 +181,8 @@ class Yield(NamedTuple):
 
 
 class Enter(NamedTuple):
+    """`dst = src.__enter__()`. The `Exit` of the same `src` leaves this manager, also when the place was rebound."""
+
     dst: int
     src: int
     is_async: int
@@ -201,11 +211,13 @@ class Next(NamedTuple):
 
 
 class Closure(NamedTuple):
-    """A function is created; `function` is its rank among the functions nested directly in this one."""
+    """A function is created; `function` is its rank among the functions nested directly in this one. `defaults` are the
+    values of the parameters that have one, in the order of the signature."""
 
     dst: int
     function: int
     decorators: tuple[int, ...]
+    defaults: tuple[int, ...] = ()
 
 
 class Define(NamedTuple):
@@ -226,13 +238,17 @@ class Import(NamedTuple):
 
 
 class Catch(NamedTuple):
-    """Entry of a handler; dst is NONE without `as`. No classes: bare `except`."""
+    """Entry of a handler; dst is NONE without `as`. No classes: bare `except`. An exception of another class goes on to
+    the next handler. Where a class is computed, those operations stand before the Catch."""
 
     dst: int
     classes: tuple[int, ...]
 
 
 class Raise(NamedTuple):
+    """Without exception: the one that is handled in the nearest region of kind except around this block; in a `finally`
+    that its ways share, that of the way by which it was entered."""
+
     exception: int
     cause: int
 
@@ -256,7 +272,8 @@ class Declare(NamedTuple):
 
 
 class Opaque(NamedTuple):
-    """What could not be lowered: the places that it reads and writes."""
+    """What could not be lowered: the places that it reads and writes. The positional part of a class pattern is one: it
+    reads the subject and the class, and writes a temporary per position."""
 
     reads: tuple[int, ...]
     writes: tuple[int, ...]
@@ -289,7 +306,10 @@ END = -1  # edge target: the function is left
 class Block(NamedTuple):
     """Operations [start, end) of the function; `edges` are (kind, target) pairs. Edges of exceptions are not listed: an
     exception in this block reaches the handlers and the cleanup of `region` first (NONE: it leaves the function), then
-    those of its parent. A block that ends in Raise has no other way out."""
+    those of its parent. A block that ends in Raise has no other way out.
+
+    A `finally` that its ways in share is a region of that kind. Each way in is a block with one edge FINALLY to its first
+    block; its last block has as many edges FINALLY, in the order of the numbers of the ways in."""
 
     start: int
     end: int
@@ -299,7 +319,8 @@ class Block(NamedTuple):
 
 class Region(NamedTuple):
     """A guarded part of a function. `handlers` are blocks that begin with Catch, in order. `cleanup` is the block of
-    `finally` or of a manager's exit on the path of an exception, NONE if there is none. `kind` is try or with."""
+    `finally` or of a manager's exit on the path of an exception, NONE if there is none. `kind` is try, with, or one
+    that guards nothing: except, where an exception is being handled, the body of a handler or a cleanup; finally."""
 
     parent: int
     kind: str

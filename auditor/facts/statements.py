@@ -2,51 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import libcst as cst
 
 from auditor.facts.annotations import type_expr, written
 from auditor.facts.builder import CODE
-from auditor.facts.expressions import (
-    BINARY, BRANCH, COLLECT, COMPARE, ITERATE, NEXT, OPERATOR_OF, STORE, UNPACK, Expressions,
-)  # fmt: skip
-from auditor.facts.model import (
-    COLLECTION, END, NONE, OPERATOR, Catch, Declare, Define, Delete, Edge, Enter, Exit, Import, Raise, Return, Root, Select,
-)  # fmt: skip
-from auditor.source.module import imported_name
+from auditor.facts.expressions import BINARY, BRANCH, DELETE, ITERATE, NEXT, OPERATOR_OF, STORE
+from auditor.facts.model import END, NONE, Catch, Declare, Define, Edge, Enter, Exit, Import, Raise, Return, Root
+from auditor.facts.patterns import Patterns, captured
+from auditor.source.module import Scope, imported_name, target_names
 from auditor.source.nodes import descend
 
-DELETE, ENTER, EXIT, DEFINE, DECLARE = CODE[Delete], CODE[Enter], CODE[Exit], CODE[Define], CODE[Declare]
+if TYPE_CHECKING:
+    from auditor.facts.lower import Lowering
+
+ENTER, EXIT, DEFINE, DECLARE = CODE[Enter], CODE[Exit], CODE[Define], CODE[Declare]
 IMPORT, CATCH, RAISE, RETURN = CODE[Import], CODE[Catch], CODE[Raise], CODE[Return]
-CLONE_DEPTH = 3  # a `finally` inside more of them is shared by its ways in, so that copies stay few
+CLONES = 2000  # nodes that copies of `finally` parts may add to a function; beyond, a part is shared by its ways in
+HEAVY = (cst.Await, cst.Return, cst.With, cst.Break, cst.Continue, cst.Yield)
 
 
 class _Frame:
     """What a jump must pass on its way out: a loop, a `with` or a `finally`.
 
-    Of a loop, `exits` holds its targets for break and continue; of a `finally`, the entry block of each kind of exit
-    that passes through it. `outer` is the region outside.
+    `exits` maps a kind of exit and the operand of its result to a block: of a loop, its targets for break and continue;
+    of a `finally`, the entry of each exit that passes through it. `outer` is the region outside.
     """
 
-    __slots__ = ("depth", "exits", "is_async", "kind", "manager", "outer", "position")
+    __slots__ = ("exits", "is_async", "kind", "manager", "outer", "position")
 
-    def __init__(self, kind: str, outer: int, depth: int) -> None:
+    def __init__(self, kind: str, outer: int) -> None:
         self.kind = kind
         self.outer = outer
-        self.depth = depth
         self.exits: dict[tuple[str, int], int] = {}
         self.manager = NONE
         self.is_async = 0
         self.position = (0, 0)
 
 
-class Statements(Expressions):
+class Statements(Patterns):
     """Lowering of the statements of one function."""
 
-    frames: list[_Frame]
-    result: int
+    def __init__(self, lowering: Lowering, scope: Scope, origin: int) -> None:
+        super().__init__(lowering, scope, origin)
+        self.frames: list[_Frame] = []
+        self.result = NONE  # where a return leaves its value while `finally` parts and managers run
+        self.cloned = 0
+        self.unbound: dict[int, int] = {}  # name of an exception -> how many handlers have unbound it
 
     def body(self, block: Any) -> None:
         """The statements of a suite."""
@@ -54,7 +58,7 @@ class Statements(Expressions):
             self.statement(statement)
 
     def statement(self, node: Any) -> None:
-        if isinstance(node, cst.SimpleStatementLine):
+        if type(node) is cst.SimpleStatementLine:
             for small in node.body:
                 self.small(small)
             return
@@ -75,35 +79,47 @@ class Statements(Expressions):
     # --- simple statements ---
     def _expr(self, node: cst.Expr) -> None:
         value = node.value
-        if isinstance(value, cst.SimpleString | cst.Ellipsis):
+        if type(value) in (cst.SimpleString, cst.Ellipsis):
             return  # documentation
-        self.value(value)
+        operand = self.value(value)
+        place = self.places[operand]
+        if place.path or place.root not in (Root.TEMP, Root.CONST):
+            self.at(node)
+            self.hold(operand)  # reading it is what the statement does
 
     def _assign(self, node: cst.Assign) -> None:
         value = node.value
         first = node.targets[0].target
-        if len(node.targets) == 1 and isinstance(first, cst.Tuple) and isinstance(value, cst.Tuple):
-            if len(first.elements) == len(value.elements) and not any(
-                isinstance(e, cst.StarredElement) for e in (*first.elements, *value.elements)
-            ):
-                sources = [self.hold(s) if self.places[s].root is not Root.TEMP else s for s in self.values([e.value for e in value.elements])]
-                for element, source in zip(first.elements, sources, strict=True):
-                    self.at(node)
-                    self.assign(element.value, source)
-                return
+        if type(first) is cst.Tuple and type(value) is cst.Tuple and len(node.targets) == 1 and _is_pairwise(first, value):
+            sources = [self._fixed(source) for source in self.values([e.value for e in value.elements])]
+            for element, source in zip(first.elements, sources, strict=True):
+                self.at(node)
+                self.assign(element.value, source)
+            return
         source = self.value(value)
+        if len(node.targets) > 1:
+            self.at(node)
+            source = self._fixed(source)
         for target in node.targets:
-            if self.suspends(target) and self._readable(source):
-                source = self.hold(source)
+            place = target.target
+            if type(place) is cst.Name:
+                self.at(node)
+                self.emit(STORE, self.name(place.value), source)
+                continue
+            source = self.kept(source, value, place)
             self.at(node)
             position = self.position
-            place = target.target
-            if isinstance(place, cst.Tuple | cst.List | cst.StarredElement):
+            if type(place) in (cst.Tuple, cst.List, cst.StarredElement):
                 self.assign(place, source)
                 continue
             written = self.value(place)
             self.position = position
             self.emit(STORE, written, source)
+
+    def _fixed(self, operand: int) -> int:
+        """A value that no later store changes."""
+        place = self.places[operand]
+        return operand if place.root in (Root.TEMP, Root.CONST) and not place.path else self.hold(operand)
 
     def _annotated(self, node: cst.AnnAssign) -> None:
         source = NONE if node.value is None else self.value(node.value)
@@ -115,17 +131,18 @@ class Statements(Expressions):
 
     def _augmented(self, node: cst.AugAssign) -> None:
         target = self.value(node.target)
-        left = target
-        if self.suspends(node.value):
-            self.at(node.target)
-            left = self.hold(target)
+        left = self.kept(target, node.target, node.value)
         right = self.value(node.value)
         self.at(node)
         self.emit(BINARY, target, OPERATOR_OF[type(node.operator)], left, right, 1)
 
     def _delete(self, node: cst.Del) -> None:
-        targets = [e.value for e in node.target.elements] if isinstance(node.target, cst.Tuple | cst.List) else [node.target]
-        for target in targets:
+        targets: list[Any] = [node.target]
+        while targets:
+            target = targets.pop()
+            if isinstance(target, cst.Tuple | cst.List):
+                targets.extend(e.value for e in reversed(target.elements))
+                continue
             place = self.value(target)
             self.at(node)
             self.emit(DELETE, place)
@@ -137,7 +154,7 @@ class Statements(Expressions):
             if self.result == NONE:
                 self.result = self.temp()
             self.emit(STORE, self.result, source)
-            self.leave("return")
+            self.leave("return", self.result)
             return
         self.emit(RETURN, source)
         self.close(Edge.RETURN, END)
@@ -206,8 +223,7 @@ class Statements(Expressions):
         for keyword in node.keywords:
             self.value(keyword.value)
         self.at(node)
-        self.emit(DEFINE, self.name(node.name.value), len(self.children), len(bases), *bases, *decorators)
-        self.children.append(id(node))
+        self.emit(DEFINE, self.name(node.name.value), self.child(node), len(bases), *bases, *decorators)
 
     # --- branches and loops ---
     def _if(self, node: cst.If) -> None:
@@ -230,15 +246,11 @@ class Statements(Expressions):
         self.jump(done)
         self.open(done)
 
-    def jump(self, target: int, kind: Edge = Edge.FALL) -> None:
-        if self.current != NONE:
-            self.close(kind, target)
-
     def _while(self, node: cst.While) -> None:
         self.revive()
         head, body, exhausted, done = self.block(), self.block(), self.block(), self.block()
         self.open(head)
-        if isinstance(node.test, cst.Name) and node.test.value == "True" or isinstance(node.test, cst.Integer) and node.test.value == "1":
+        if isinstance(node.test, cst.Name | cst.Integer) and node.test.value in ("True", "1"):
             self.jump(body)
         else:
             self.condition(node.test, body, exhausted)
@@ -250,7 +262,7 @@ class Statements(Expressions):
         self.open(done)
 
     def _loop_body(self, node: Any, body: int, head: int, done: int) -> None:
-        frame = _Frame("loop", self.region, 0)
+        frame = _Frame("loop", self.region)
         frame.exits = {("break", 0): done, ("continue", 0): head}
         self.frames.append(frame)
         self.open(body)
@@ -284,11 +296,12 @@ class Statements(Expressions):
         self.open(done)
 
     # --- ways out ---
-    def leave(self, kind: str) -> None:
-        """Leave the current block by return, break or continue, through all that stands in between."""
+    def leave(self, kind: str, result: int = 0) -> None:
+        """Leave the current block by return, break or continue, through all that stands in between. `result` is where
+        a return has left its value."""
         region = self.region
+        key = (kind, result)
         for frame in reversed(self.frames):
-            key = (kind, 0)
             if frame.kind == "loop":
                 if kind in ("break", "continue"):
                     self.region = region
@@ -311,7 +324,7 @@ class Statements(Expressions):
             if frame.is_async:
                 self.split()
         if kind == "return":
-            self.emit(RETURN, self.result)
+            self.emit(RETURN, result)
             self.close(Edge.RETURN, END)
         else:
             self.close()  # break outside of a loop: Python refuses it
@@ -329,17 +342,14 @@ class Statements(Expressions):
         is_async = int(node.asynchronous is not None)
         manager = self.value(item.item)
         self.at(item.item)
-        if self.places[manager].root is not Root.TEMP and self.places[manager].path == ():
-            pass  # a name: the region is of that name
         held = self.temp()
         self.emit(ENTER, held, manager, is_async)
         if is_async:
             self.split()
-        frame = _Frame("with", self.region, 0)
+        frame = _Frame("with", self.region)
         frame.manager, frame.is_async, frame.position = manager, is_async, self.position
         cleanup, done = self.block(), self.block()
-        self.regions.append([self.region, "with", [], cleanup])
-        self.region = len(self.regions) - 1
+        self.region = self.guard(self.region, "with", (), cleanup)
         self.frames.append(frame)
         inside = self.block()
         self.open(inside)
@@ -355,6 +365,7 @@ class Statements(Expressions):
             self.position = frame.position
             self.emit(EXIT, manager, is_async, 0)
             self.close(Edge.FALL, done)
+        self.region = self.guard(frame.outer, "except")
         self.open(cleanup)
         self.position = frame.position
         self.emit(EXIT, manager, is_async, 1)
@@ -364,36 +375,31 @@ class Statements(Expressions):
         self.open(again)
         self.emit(RAISE, NONE, NONE)
         self.close()
+        self.region = frame.outer
         self.open(done)
 
     def _try(self, node: Any) -> None:
         self.revive()
         outer = self.region
         final: Any = node.finalbody
-        depth = sum(frame.kind == "finally" for frame in self.frames)
-        frame = _Frame("finally", outer, depth)
+        frame = _Frame("finally", outer)
         if final is not None:
-            cleanup = self.block()
-            self.regions.append([outer, "try", [], cleanup])
-            self.region = len(self.regions) - 1
-            frame.exits["raise", 0] = cleanup
+            frame.exits["raise", 0] = self.block()
+            self.region = self.guard(outer, "try", (), frame.exits["raise", 0])
             self.frames.append(frame)
         around = self.region
-        done, handlers = self.block(), [self.block() for _ in node.handlers]
+        done, normal, handlers = self.block(), self.block(), [self.block() for _ in node.handlers]
         if handlers:
-            self.regions.append([around, "try", handlers, NONE])
-            self.region = len(self.regions) - 1
-        guarded = self.block()
-        self.open(guarded)
+            self.region = self.guard(around, "try", handlers)
+        self.open(self.block())
         self.body(node.body)
         self.region = around
-        if node.orelse is not None and self.current != NONE:
-            unguarded = self.block()
-            self.open(unguarded)
+        if node.orelse is not None:
+            self.open(self.block())
             self.body(node.orelse.body)
-        normal = self.block()
         self.jump(normal)
         for handler, block in zip(node.handlers, handlers, strict=True):
+            self.region = self.guard(around, "except")
             self.open(block)
             self._handler(handler)
             self.jump(normal)
@@ -401,153 +407,113 @@ class Statements(Expressions):
         if final is None:
             self.open(normal)
             self.jump(done)
-            self.open(done)
-            return
-        self.frames.pop()
-        self._final(final, frame, normal, done)
+        else:
+            self.frames.pop()
+            self._final(final, frame, normal, done)
         self.open(done)
 
     def _handler(self, node: Any) -> None:
-        classes: list[int] = []
-        if node.type is not None:
-            kinds = [e.value for e in node.type.elements] if isinstance(node.type, cst.Tuple) else [node.type]
-            classes = [self.value(kind) for kind in kinds]
+        kinds = [] if node.type is None else node.type.elements if isinstance(node.type, cst.Tuple) else [cst.Element(node.type)]
+        if any(isinstance(kind, cst.StarredElement) for kind in kinds):
+            kinds = [cst.Element(node.type)]
+        classes = self.values([kind.value for kind in kinds])
         self.at(node)
         bound = NONE if node.name is None else self.name(node.name.name.value)
         self.emit(CATCH, bound, *classes)
+        before = self.unbound.get(bound, 0)
         self.body(node.body)
+        if NONE in (bound, self.current):
+            return
+        self.at(node)
+        inner = self.unbound.get(bound, 0) != before
+        if inner or any(node.name.name.value in target_names(d.target) for d in self.scope.nodes(cst.Del)):
+            self.emit(STORE, bound, self.const("none"))  # Python binds it first, so that it may be deleted already
+        self.unbound[bound] = before + 1
+        self.emit(DELETE, bound)
 
     def _final(self, final: cst.Finally, frame: _Frame, normal: int, done: int) -> None:
-        """The `finally` part: a copy for each kind of exit where it holds an await, a return or a `with`, else one."""
-        entries = [(("fall", 0), normal), *sorted(frame.exits.items())]
-        heavy = frame.depth < CLONE_DEPTH and any(
-            isinstance(n, cst.Await | cst.Return | cst.With | cst.Break | cst.Continue | cst.Yield) for n in descend(final)
-        )
-        if heavy:
-            for (kind, _), entry in entries:
+        """The `finally` part: a copy for each kind of exit where it holds a way out or a suspension, else one."""
+        entries = sorted(((entry, exit) for exit, entry in (*frame.exits.items(), (("fall", 0), normal))))
+        outer, result = self.region, self.result
+        self.result = NONE  # a return in here has its own value: it may yet be dropped by a jump
+        nodes = descend(final)
+        heavy = any(isinstance(n, HEAVY) or (isinstance(n, cst.Raise) and n.exc is None) for n in nodes)
+        if heavy and self.cloned + len(nodes) * (len(entries) - 1) <= CLONES:
+            self.cloned += len(nodes) * (len(entries) - 1)
+            for entry, way in entries:
+                if way[0] == "raise":
+                    self.region = self.guard(outer, "except")
                 self.open(entry)
                 self.body(final.body)
-                self._onward(kind, done)
-            return
-        shared = self.block()
-        for _, entry in entries:
-            self.open(entry)
-            self.close(Edge.FINALLY, shared)
-        self.open(shared)
-        self.body(final.body)
-        if self.current == NONE:
-            return
-        onward = [(kind, self.block()) for (kind, _), _ in entries]
-        last = self.blocks[self.current]
-        for _, block in onward:
-            last[3].append((Edge.FINALLY, block))
-        self.close()
-        for kind, block in onward:
-            self.open(block)
-            self._onward(kind, done)
+                self._onward(final, way, done)
+                self.region = outer
+        else:
+            shared, part, raised = self.block(), self.guard(outer, "finally"), self.guard(outer, "except")
+            for entry, way in entries:
+                self.region = raised if way[0] == "raise" else outer
+                self.open(entry)
+                self.close(Edge.FINALLY, shared)
+            self.region = part
+            self.open(shared)
+            self.body(final.body)
+            if self.current != NONE:
+                onward = [self.block() for _ in entries]
+                self.blocks[self.current][3].extend((Edge.FINALLY, block) for block in onward)
+                self.close()
+                for (_, way), block in zip(entries, onward, strict=True):
+                    self.region = raised if way[0] == "raise" else outer
+                    self.open(block)
+                    self._onward(final, way, done)
+        self.region, self.result = outer, result
 
-    def _onward(self, kind: str, done: int) -> None:
+    def _onward(self, final: cst.Finally, way: tuple[str, int], done: int) -> None:
         """Go on where an exit of this kind goes after the `finally`."""
+        kind, result = way
         if self.current == NONE:
             return
         if kind == "fall":
             self.close(Edge.FALL, done)
         elif kind == "raise":
+            self.at(final)
             self.emit(RAISE, NONE, NONE)
             self.close()
         else:
-            self.leave(kind)
+            self.leave(kind, result)
 
     # --- match ---
     def _match(self, node: cst.Match) -> None:
         self.revive()
         subject = self.value(node.subject)
+        place = self.places[subject]
+        if place.path or any(place.name in captured(case.pattern) for case in node.cases):
+            self.at(node.subject)
+            subject = self.hold(subject)
         done = self.block()
         for case in node.cases:
             following = self.block()
-            self.pattern(case.pattern, subject, following)
-            if case.guard is not None:
-                passed = self.block()
-                self.condition(case.guard, passed, following)
-                self.open(passed)
+            self.case(case, subject, following)
             self.body(case.body)
             self.jump(done)
             self.open(following)
         self.jump(done)
         self.open(done)
 
-    def _test(self, node: cst.CSTNode, operator: str, left: int, right: int, failed: int) -> None:
-        held, passed = self.temp(), self.block()
-        self.at(node)
-        self.emit(COMPARE, held, OPERATOR[operator], left, right)
-        self.emit(BRANCH, held, 0)
-        self.fork(passed, failed)
-        self.open(passed)
 
-    def _capture(self, node: cst.Name | None, source: int) -> None:
-        if node is not None:
-            self.at(node)
-            self.emit(STORE, self.name(node.value), source)
-
-    def pattern(self, node: Any, subject: int, failed: int) -> None:
-        """Test `subject`, bind what the pattern captures, or go to `failed`."""
-        if isinstance(node, cst.MatchAs):
-            if node.pattern is not None:
-                self.pattern(node.pattern, subject, failed)
-            self._capture(node.name, subject)
-        elif isinstance(node, cst.MatchValue):
-            self._test(node, "==", subject, self.value(node.value), failed)
-        elif isinstance(node, cst.MatchSingleton):
-            self._test(node, "is", subject, self.value(node.value), failed)
-        elif isinstance(node, cst.MatchOr):
-            passed = self.block()
-            for rank, option in enumerate(node.patterns):
-                following = self.block() if rank + 1 < len(node.patterns) else failed
-                self.pattern(option.pattern, subject, following)
-                self.jump(passed)
-                if following != failed:
-                    self.open(following)
-            self.open(passed)
-        elif isinstance(node, cst.MatchClass):
-            self._test(node, "isinstance", subject, self.value(node.cls), failed)
-            for element in node.patterns:
-                self.pattern(element.value, self.extend(subject, Select.KEY, NONE), failed)
-            for keyword in node.kwds:
-                self.pattern(keyword.pattern, self.extend(subject, Select.ATTR, keyword.key.value), failed)
-        elif isinstance(node, cst.MatchMapping):
-            for element in node.elements:
-                key = self.value(element.key)
-                self._test(element, "in", key, subject, failed)
-                constant = self.places[key].root is Root.CONST
-                item = self.extend(subject, Select.ITEM, self.places[key].name) if constant else self.extend(subject, Select.KEY, key)
-                self.pattern(element.pattern, item, failed)
-            self._capture(node.rest, subject)
-        else:
-            self._sequence(node, node.patterns, subject, failed)
-
-    def _sequence(self, node: Any, patterns: Sequence[Any], subject: int, failed: int) -> None:
-        stars = [rank for rank, part in enumerate(patterns) if isinstance(part, cst.MatchStar)]
-        length = self.const("int", str(len(patterns) - len(stars)))
-        self._test(node, "len>=" if stars else "len==", subject, length, failed)
-        parts = [self.temp() for _ in patterns]
-        self.at(node)
-        self.emit(UNPACK, subject, stars[0] if stars else NONE, *parts)
-        for part, operand in zip(patterns, parts, strict=True):
-            if isinstance(part, cst.MatchStar):
-                self._capture(part.name, operand)
-            else:
-                self.pattern(part.value, operand, failed)
+def _is_pairwise(targets: cst.Tuple, values: cst.Tuple) -> bool:
+    """Whether `a, b = x, y` pairs them one by one."""
+    both = (*targets.elements, *values.elements)
+    return len(targets.elements) == len(values.elements) and not any(isinstance(e, cst.StarredElement) for e in both)
 
 
 def dotted(node: Any) -> str:
     """`a.b.c` of a chain of names; "" for anything else."""
     words: list[str] = []
-    while isinstance(node, cst.Attribute):
+    while type(node) is cst.Attribute:
         words.append(node.attr.value)
         node = node.value
-    if not isinstance(node, cst.Name):
+    if type(node) is not cst.Name:
         return ""
-    return ".".join((node.value, *reversed(words)))
+    return node.value if not words else ".".join((node.value, *reversed(words)))
 
 
 _STATEMENTS: dict[type, Callable[[Any, Any], None]] = {

@@ -304,7 +304,22 @@ class Symbols:
             if origin is not None and len(found) > 1:
                 return max(found, key=lambda m: (_shared(m.path, origin.path), m.path))
             return found[0]
-        return self.stubs.module(name) if self.stubs is not None else None
+        stub = self.stubs.module(name) if self.stubs is not None else None
+        return stub if stub is not None else self._from_a_package_as_root(name, origin)
+
+    def _from_a_package_as_root(self, name: str, origin: Module | None) -> Module | None:
+        """`live.bus` imported below `src/__init__.py`, where `src` is run as a folder of scripts. Names of one part are left
+        out: `import ccxt` beside a file `ccxt.py` of the package means the library."""
+        if origin is None or origin.is_stub or "." not in name:
+            return None
+        stem = name.replace(".", "/")
+        folder = origin.path.rpartition("/")[0]
+        while folder:
+            for candidate in (f"{folder}/{stem}.py", f"{folder}/{stem}/__init__.py"):
+                if candidate in self.by_path:
+                    return self.by_path[candidate]
+            folder = folder.rpartition("/")[0]
+        return None
 
     def absolute(self, module: Module, path: str) -> str:
         """The absolute form of an import path with leading dots."""

@@ -143,6 +143,7 @@ def _open(node: Any, parent: Scope) -> tuple[Scope, list[Any], list[Any]]:
     if kind is cst.FunctionDef:
         scope = Scope(node, parent, "def", node.asynchronous is not None)
         outside.extend(d.decorator for d in node.decorators)
+        outside.append(node.type_parameters)
         _parameters(node.params, scope, outside)
         if node.returns is not None:
             outside.append(node.returns.annotation)
@@ -150,6 +151,7 @@ def _open(node: Any, parent: Scope) -> tuple[Scope, list[Any], list[Any]]:
     if kind is cst.ClassDef:
         scope = Scope(node, parent, "class", False)
         outside.extend(d.decorator for d in node.decorators)
+        outside.append(node.type_parameters)
         outside.extend(a.value for a in (*node.bases, *node.keywords))
         return scope, [node.body], outside[::-1]
     if kind is cst.Lambda:
@@ -241,7 +243,8 @@ def _bind(scope: Scope) -> None:
         owner = scope
         while owner.kind == "comprehension" and owner.parent is not None:
             owner = owner.parent
-        owner.bound.update(target_names(node.target))
+        names = target_names(node.target)
+        owner.bound.update(n for n in names if n not in owner.explicit_global and n not in owner.explicit_nonlocal)
     bound -= scope.explicit_global
     bound -= scope.explicit_nonlocal
 

@@ -55,10 +55,14 @@ def _table() -> dict[type, Callable[[Any], Any]]:
         if len(names) > 1:
             table[cls] = operator.attrgetter(*names)
         elif names:
-            table[cls] = lambda node, get=operator.attrgetter(names[0]): (get(node),)
+            table[cls] = _single(operator.attrgetter(names[0]))
         else:
             table[cls] = lambda _node: ()
     return table
+
+
+def _single(get: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda node: (get(node),)
 
 
 CHILDREN = _table()

@@ -201,7 +201,7 @@ def _append(run: Run, a: Arguments) -> Value:
 def _insert(run: Run, a: Arguments) -> Value:
     from ._places import joined_rows  # noqa: PLC0415 - places ask functions as well
 
-    if a.number(1, "obj") == ZERO and len(a.positional) > 2:  # noqa: PLR2004 - array, place, value
+    if a.number(1, "obj") == ZERO and len(a.positional) > 2:
         return joined_rows(run, [a.positional[2], a.positional[0]])
     return transfer.unordered(rows_of_values(run, a.positional[:1]))
 
@@ -339,7 +339,7 @@ def _loop(name: str) -> Any:
 def _range(run: Run, a: Arguments) -> Value:
     ends = a.positional
     bounds: tuple[Value, ...] = (Number(ZERO), *ends) if len(ends) == 1 else ends[:2]
-    if len(ends) > 2 and (not isinstance(ends[2], Number) or (ends[2].form.lower() or 0) <= 0):  # noqa: PLR2004 - start, stop, step
+    if len(ends) > 2 and (not isinstance(ends[2], Number) or (ends[2].form.lower() or 0) <= 0):
         bounds = ()
     return Member(run.put("range", Items(bounds)), "range")
 
@@ -404,7 +404,7 @@ def parameter(run: Run, a: Arguments, name: str) -> Value:
         return Literal("some")
     low, high = a.number(0, "low"), a.number(1, "high")
     items = run.items(a.positional[0]) if a.positional else None
-    if items and len(items) == 2 and all(isinstance(i, Number) for i in items):  # noqa: PLR2004 - low and high as a list
+    if items and len(items) == 2 and all(isinstance(i, Number) for i in items):
         low, high = (i.form if isinstance(i, Number) else None for i in items)
     return Number(
         unknown(

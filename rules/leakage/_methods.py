@@ -517,7 +517,7 @@ LOSING = frozenset(
 
 def list_method(run: Run, ref: Ref, cell: Items, name: str, a: Arguments) -> Value:
     if name == "append" and a.positional:
-        exact = cell.exact and len(cell.items) < 16  # noqa: PLR2004 - longer lists are loops
+        exact = cell.exact and len(cell.items) < 16
         run.env.cells[ref.cell] = Items((*cell.items, a.positional[0])[:64], exact)
     elif name == "extend" and a.positional:
         more = run.items(a.positional[0])

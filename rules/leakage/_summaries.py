@@ -234,7 +234,7 @@ class Analysis:
             inner = tuple(v for _, v in cell.entries)
         elif isinstance(cell, Instance) and depth == 0:
             inner = tuple(v for _, v in cell.attributes if not isinstance(env.cell(v), Instance))
-        return depth < 3 and any(self._bears(env, v, depth + 1) for v in inner)  # noqa: PLR2004 - deeper structures are no arguments of indicators
+        return depth < 3 and any(self._bears(env, v, depth + 1) for v in inner)
 
     def _inline(self, run: Run, callee: Callee, bound: Mapping[str, Value]) -> Value:
         """A closure sees the names around it: it runs in the store of its caller."""
@@ -444,7 +444,7 @@ class Shape:
             return self.env.put(
                 name, Frame(default=default, head=cell.head, direction=cell.direction, chosen=cell.chosen)
             )
-        if depth > 3:  # noqa: PLR2004 - deeper structures are no arguments of indicators
+        if depth > 3:
             self.key.append((name, "deep"))
             return UNKNOWN
         if isinstance(cell, Items):

@@ -278,7 +278,7 @@ class Environment:
         cell = self.cells.get(value.cell)
         if isinstance(cell, Frame):
             return cell.whole()
-        if isinstance(cell, Items | Table) and depth < 3:  # noqa: PLR2004 - lists of lists of lists are no market data
+        if isinstance(cell, Items | Table) and depth < 3:
             values = cell.items if isinstance(cell, Items) else tuple(v for _, v in cell.entries)
             found: State | None = None
             for item in values:

@@ -1,8 +1,7 @@
 """Which functions can hold a Decimal at all: the only ones that the numeric lattice has to be run over.
 
-Read off the types stratum: what a function reads, calls, is given or declares, and the attributes that it names. Where that
-stratum knows nothing
-of a value, neither does the lattice.
+Read off the types stratum: what a function reads, calls, is given or declares, and the attributes that it names.
+Where that stratum knows nothing of a value, neither does the lattice.
 """
 
 from __future__ import annotations
