@@ -11,7 +11,21 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from auditor.facts.model import (
-    NONE, OPERATORS, Await, Body, Bool, Branch, Call, Compare, Const, Edge, Raise, Root, Select, Store, Unary,
+    NONE,
+    OPERATORS,
+    Await,
+    Body,
+    Bool,
+    Branch,
+    Call,
+    Compare,
+    Const,
+    Edge,
+    Raise,
+    Root,
+    Select,
+    Store,
+    Unary,
 )  # fmt: skip
 from auditor.project.flow import Flow, writes
 from auditor.project.symbols import FunctionNode
@@ -77,10 +91,8 @@ def bound_constants(node: tuple[FunctionNode, Given], op: int, target: FunctionN
         if param.name not in wanted:
             continue
         operand = passed.get(param.name)
-        if operand is None:
-            value = param.default if param.has_default else None
-        else:
-            value = _literal(caller.body, operand, known)
+        default = param.default if param.has_default else None
+        value = default if operand is None else _literal(caller.body, operand, known)
         if value is not None:
             found.append((param.name, value))
     return tuple(found)

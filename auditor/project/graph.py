@@ -12,12 +12,22 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from auditor.facts.model import (
-    NONE, Await, Call, Enter, Exit, Iterate, Op, Root, Select, Store,
+    NONE,
+    Await,
+    Call,
+    Enter,
+    Exit,
+    Iterate,
+    Op,
+    Root,
+    Select,
+    Store,
 )  # fmt: skip
 from auditor.project.callables import CallResult, Target
 from auditor.project.containers import element
 from auditor.project.feasible import Given, bound_constants, decisive, feasible
-from auditor.project.flow import Flow, consumers, describe, reads
+from auditor.project.flow import Flow, consumers, reads
+from auditor.project.infer import Inference
 from auditor.project.symbols import ClassNode, FunctionNode
 from auditor.project.types import Callee, Instance, Type, instance, without_none
 
@@ -27,7 +37,11 @@ if TYPE_CHECKING:
 
 MAX_GIVEN = 8  # sets of constants that a function is followed with; more and it runs with none
 APPLIED = frozenset({"map", "filter", "sorted", "max", "min", "reduce", "sort", "any", "all", "list"})  # they call what they are given
-CONSUMERS = frozenset({"list", "tuple", "set", "sorted", "sum", "max", "min", "any", "all", "dict", "frozenset", "enumerate", "zip", "next", "join", "extend", "update"})
+LAZY = frozenset({"map", "filter"})  # where their result is iterated
+CONSUMERS = frozenset({
+    "list", "tuple", "set", "sorted", "sum", "max", "min", "any", "all", "dict", "frozenset", "enumerate", "zip", "next",
+    "join", "extend", "update",
+})  # fmt: skip
 MANAGER_DECORATORS = ("contextmanager", "asynccontextmanager")
 
 
@@ -69,6 +83,7 @@ class Graph:
         self._flows: dict[tuple[FunctionNode, Given], Flow] = {}
         self._live: dict[tuple[FunctionNode, Given], frozenset[int] | None] = {}
         self._decisive: dict[FunctionNode, frozenset[str]] = {}
+        self._property_names: frozenset[str] | None = None
         self._variants: dict[FunctionNode, set[Given]] = {}
 
     def runs(self, node: Node) -> tuple[Run, ...]:
@@ -78,7 +93,7 @@ class Graph:
             function = node.function
             own = self._self_operations(function) if node.receiver is not None else ()
             if own and node.receiver is not None:
-                runs = [r for r in self._shared(function) if r.op not in own]
+                runs = [r for r in self._shared(function) if r.op not in own or r.kind not in ("call", "wrapper")]
                 for op in own:
                     runs.extend(self._for_class(function, op, node.receiver))
                 runs.sort(key=lambda r: r.op)
@@ -212,14 +227,17 @@ class Graph:
     def _iterates(function: FunctionNode, op: Op) -> bool:
         if isinstance(op, Iterate):
             return not op.is_async
-        return isinstance(op, Call) and _last_name(function, op) in CONSUMERS
+        return isinstance(op, Call) and last_name(function, op) in CONSUMERS
 
     def _applied(self, function: FunctionNode, op: int, result: CallResult) -> Iterator[Run]:
         """`map(f, xs)`, `sorted(xs, key=f)`: the builtin calls f."""
         call = function.body.ops[op]
-        if not result.handed or not isinstance(call, Call) or _last_name(function, call) not in APPLIED:
+        if not result.handed or not isinstance(call, Call) or last_name(function, call) not in APPLIED:
             return
         if not any(path.startswith(("builtins.", "functools.")) for path in result.externals):
+            return
+        used = (function.body.ops[r] for r in consumers(function.body, op))
+        if last_name(function, call) in LAZY and not any(self._iterates(function, step) for step in used):
             return
         for target in result.handed:
             if not target.function.header.is_async and not target.function.header.is_generator:
@@ -256,10 +274,7 @@ class Graph:
         world = self.project.world
         value: Type = instance(receiver, exact=True)
         for kind, selected in body.places[call.callee].path:
-            if kind is Select.ATTR:
-                value = world.attribute(without_none(value), str(selected))
-            else:
-                value = element(value, None)
+            value = world.attribute(without_none(value), str(selected)) if kind is Select.ATTR else element(value, None)
         callees = sorted((a for a in value if isinstance(a, Callee)), key=lambda a: a.function.key)
         if not callees:
             return None
@@ -281,22 +296,39 @@ class Graph:
                     method = atom.method(f"__{kind}__")
                     if method is not None and not method.header.is_async:
                         runs.append(Run(rank, Node(method, atom), kind))
-        owner = method_of(function)
-        if owner is None or owner.cls is None:
-            return runs
-        name, root = owner.self_name, Root.LOCAL if owner is function else Root.CELL
-        properties = {
-            i: method
-            for i, place in enumerate(body.places)
-            if place.root is root and place.name == name and place.path
-            if (method := owner.cls.method(str(place.path[0].value))) is not None and method.is_property
-        }
-        if properties:
-            for rank, op in enumerate(body.ops):
-                for operand in reads(op):
-                    if operand in properties and not properties[operand].header.is_async:
-                        runs.append(Run(rank, Node(properties[operand], owner.cls), "property"))
+        runs.extend(self._properties(function))
         return runs
+
+    def _properties(self, function: FunctionNode) -> Iterator[Run]:
+        """Properties that are read, of `self` and of whatever has a known class."""
+        if self._property_names is None:
+            self._property_names = frozenset(f.name for f in self.project.functions() if f.is_property and f.cls is not None)
+        body = function.body
+        wanted = {i for i, p in enumerate(body.places) if any(k is Select.ATTR and v in self._property_names for k, v in p.path)}
+        ranks = {rank: read for rank, op in enumerate(body.ops) if (read := wanted.intersection(reads(op)))}
+        if not ranks:
+            return
+        found: dict[tuple[int, FunctionNode, ClassNode], None] = {}
+
+        def watch(run: Inference, rank: int, op: Op) -> None:
+            for operand in sorted(ranks.get(rank, ())):
+                value = run._root_value(operand)
+                for kind, selected in body.places[operand].path:
+                    if kind is Select.ATTR:
+                        for atom in without_none(value):
+                            owner = atom.cls if isinstance(atom, Instance) and isinstance(atom.cls, ClassNode) else None
+                            method = owner.method(str(selected)) if owner is not None else None
+                            if owner is not None and method is not None and method.is_property and not method.header.is_async:
+                                found[rank, method, owner] = None
+                        value = self.project.world.attribute(without_none(value), str(selected))
+                    else:
+                        value = element(value, None)
+
+        inference = Inference(function, self.project.world, self.project.linked.calls)
+        inference.watch = watch
+        inference.run()
+        for rank, method, cls in sorted(found, key=lambda k: (k[0], k[1].key, k[2].key)):
+            yield Run(rank, Node(method, cls), "property")
 
     def _manager(self, function: FunctionNode, op: Enter | Exit) -> list[ClassNode]:
         results = self.project.calls(function)
@@ -308,8 +340,12 @@ class Graph:
         )
 
 
-def _last_name(function: FunctionNode, call: Call) -> str:
-    return describe(function.body, call.callee).rpartition(".")[2]
+def last_name(function: FunctionNode, call: Call) -> str:
+    """The last name of a callee, also of one that is reached through a result (`f().call_soon`)."""
+    place = function.body.places[call.callee]
+    if place.path:
+        return str(place.path[-1].value) if place.path[-1].kind is Select.ATTR else ""
+    return str(place.name) if place.root not in (Root.TEMP, Root.CONST) else ""
 
 
 def method_of(function: FunctionNode) -> FunctionNode | None:
@@ -350,4 +386,4 @@ def awaited(function: FunctionNode, op: int) -> bool:
     return isinstance(call, Call) and isinstance(following, Await) and following.src == call.dst
 
 
-__all__ = ["NONE", "Graph", "Node", "Run", "awaited", "awaited_or_handed", "method_of"]
+__all__ = ["NONE", "Graph", "Node", "Run", "awaited", "awaited_or_handed", "last_name", "method_of"]

@@ -28,6 +28,8 @@ def once(project: Project, function: FunctionNode, op: int, flow: Flow | None = 
     flow = flow or project.flow(function)
     block = flow.block_of(op)
     for branch, outcome in flow.guards(block):
+        if flow.leaves_loop(flow.block_of(branch), not outcome):
+            continue  # `while self.x is None:` tries again and again
         for place in _missing(function.body, branch, outcome):
             if place.root is Root.LOCAL and not place.path:
                 continue  # a local name is missing anew in each call
@@ -110,7 +112,8 @@ def _remembers(project: Project, function: FunctionNode, flow: Flow, branch: int
     asked = [t.function for t in result.targets if t.bound and t.function.cls is not None] if result is not None else []
     if len(asked) != 1:
         return False
-    names = {str(p.path[0].value) for p in asked[0].body.places if p.name == asked[0].self_name and p.path and p.path[0].kind is Select.ATTR}
+    own = [p.path[0] for p in asked[0].body.places if p.name == asked[0].self_name and p.path]
+    names = {str(selected.value) for selected in own if selected.kind is Select.ATTR}
     for number in _behind(flow, branch, False):
         for step in range(body.blocks[number].start, body.blocks[number].end):
             called = project.calls(function).get(step)
@@ -154,8 +157,7 @@ def stores_attribute(project: Project, function: FunctionNode, name: str, depth:
                 return True
         if depth and isinstance(op, Call):
             result = project.calls(function).get(rank)
-            if result is not None and any(
-                t.bound and t.function is not function and stores_attribute(project, t.function, name, depth - 1) for t in result.targets[:3]
-            ):
+            below = [t.function for t in result.targets[:3] if t.bound and t.function is not function] if result is not None else []
+            if any(stores_attribute(project, called, name, depth - 1) for called in below):
                 return True
     return False
