@@ -123,6 +123,7 @@ class Flow:
         self.order = self._order()
         self.rank = {number: i for i, number in enumerate(self.order)}
         self._dominators: list[int] | None = None
+        self._natural: list[frozenset[int]] | None = None
         self._guards: dict[int, tuple[tuple[int, bool], ...]] = {}
 
     def _out(self, number: int, block: Block) -> tuple[tuple[Edge | None, int], ...]:
@@ -230,6 +231,30 @@ class Flow:
     def loops(self, block: int) -> bool:
         """Whether a block lies on a cycle."""
         return block in self.reachable([t for _, t in self.successors[block]])
+
+    def leaves_loop(self, block: int, outcome: bool) -> bool:
+        """Whether this outcome of the branch that ends a block leaves a loop that holds the block: it is the condition of
+        a `while`, or that of a `break`."""
+        taken = [t for kind, t in self.successors[block] if kind is (Edge.TRUE if outcome else Edge.FALSE)]
+        return any(block in loop and taken and not loop.intersection(taken) for loop in self.natural_loops)
+
+    @property
+    def natural_loops(self) -> list[frozenset[int]]:
+        """The blocks of each loop, by the edges that lead back to a block that dominates their source."""
+        if self._natural is None:
+            bodies: dict[int, set[int]] = {}
+            for source in self.order:
+                for _, head in self.successors[source]:
+                    if head in self.rank and self.dominates(head, source):
+                        body = bodies.setdefault(head, {head})
+                        stack = [source]
+                        while stack:
+                            number = stack.pop()
+                            if number not in body:
+                                body.add(number)
+                                stack.extend(p for p in self.predecessors[number] if p in self.rank)
+            self._natural = [frozenset(body) for _, body in sorted(bodies.items())]
+        return self._natural
 
     def reachable(self, start: list[int]) -> set[int]:
         """Blocks that the given blocks reach, themselves included."""

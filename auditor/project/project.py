@@ -9,6 +9,7 @@ from functools import cached_property
 from auditor.facts.codec import Program
 from auditor.facts.model import Call, Const, Select
 from auditor.finding import Step
+from auditor.project.awaitables import Awaitables
 from auditor.project.callables import CallResult, Target
 from auditor.project.contexts import Contexts
 from auditor.project.flow import Flow, describe, reads
@@ -101,6 +102,24 @@ class Project:
     def contexts(self) -> Contexts:
         """Which loops, threads and roots come to a function."""
         return Contexts(self)
+
+    @cached_property
+    def awaitables(self) -> Awaitables:
+        """Which calls give something that can be awaited."""
+        return Awaitables(self)
+
+    @cached_property
+    def _callers(self) -> Mapping[FunctionNode, tuple[tuple[FunctionNode, int], ...]]:
+        found: dict[FunctionNode, list[tuple[FunctionNode, int]]] = {}
+        for function in self.functions():
+            for op, result in sorted(self.calls(function).items()):
+                for target in dict.fromkeys(t.function for t in result.targets):
+                    found.setdefault(target, []).append((function, op))
+        return {target: tuple(sites) for target, sites in found.items()}
+
+    def callers(self, function: FunctionNode) -> tuple[tuple[FunctionNode, int], ...]:
+        """The calls that may run a function: (caller, operation), by path and place."""
+        return self._callers.get(function, ())
 
     def role(self, function: FunctionNode, op: int, model: str) -> tuple[str, Role] | None:
         """The role of a call by a model, with the path that matched; None if it has none. What a team says of a callee,

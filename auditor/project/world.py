@@ -333,6 +333,16 @@ class World:
                 return member
         return derived(path, f".{name}")
 
+    def signatures(self, path: str) -> list[FunctionNode]:
+        """The stub of an external function or method with all its overloads; none where there is no stub."""
+        meaning = self._stub(path)
+        if meaning is None:
+            owner, _, name = path.rpartition(".")
+            cls = self.stub_class(owner) if owner else None
+            member = self.stub_member(cls, name) if cls is not None else None
+            meaning = member if isinstance(member, FunctionNode) else None
+        return _overloads(meaning) if isinstance(meaning, FunctionNode) else []
+
     def outside_result(self, path: str) -> Type:
         """What calling an external path gives, by its stub; else a value derived from it."""
         known = self._outside.get(path)
@@ -398,12 +408,12 @@ class World:
                     self.symbols.resolve(function.module, decorator.name, function.parent) if decorator.name else None
                 )
                 if isinstance(meaning, FunctionNode) and not meaning.module.is_stub:
-                    inner.extend(_entered(meaning))
+                    inner.extend(entered(meaning))
             found = self._wrappers[function] = tuple(inner)
         return found
 
 
-def _entered(decorator: FunctionNode) -> Iterable[FunctionNode]:
+def entered(decorator: FunctionNode) -> Iterable[FunctionNode]:
     """Nested functions of a decorator that call one of the names they captured: its wrappers."""
     stack = list(decorator.children)
     while stack:
