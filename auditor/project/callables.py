@@ -125,9 +125,8 @@ class Calls:
                 return known
         callees = run.value(op.callee)
         result = self._apply(run, op, callees, args)
-        handed = [
-            a for value in (*args, *(run.value(v) for _, v in op.keywords)) for a in value if isinstance(a, Callee)
-        ]
+        given = (*args, *(run.value(v) for _, v in op.keywords))
+        handed = [a for value in given for a in _functions(value)]
         if handed:
             ordered = sorted(handed, key=_rank)
             result = result._replace(
@@ -444,3 +443,12 @@ def _rank(atom: object) -> tuple[str, str]:
             return "module", module if isinstance(module, str) else module.name
         case _:
             return "z", ""
+
+
+def _functions(value: Type) -> list[Callee]:
+    """Functions that a value is, or that a partial application holds."""
+    found = [a for a in value if isinstance(a, Callee)]
+    for atom in value:
+        if isinstance(atom, Instance) and atom.cls == "functools.partial" and atom.args:
+            found.extend(a for a in atom.args[0] if isinstance(a, Callee))
+    return found

@@ -107,7 +107,8 @@ class Contexts:
         if last in TASKS:
             return "task"
         if last in CALLBACKS:
-            return "callback"
+            pooled = any(path.startswith("concurrent.") for path in paths)  # a future of a pool calls back in its thread
+            return "thread" if pooled else "callback"
         if last == "add_signal_handler":
             return "signal"
         if any(path in THREADS for path in paths):

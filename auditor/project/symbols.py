@@ -269,7 +269,7 @@ class Symbols:
         self.candidates: dict[str, list[Module]] = {}
         for path in paths:
             module = self.by_path[path]
-            names = {module_name(path), module.name}
+            names = {module_name(path), module.name, module_name(path.removeprefix("src/"))}
             for name in sorted(names):
                 self.candidates.setdefault(name, []).append(module)
             self.modules.setdefault(module.name, module)
