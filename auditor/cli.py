@@ -17,6 +17,7 @@ from auditor.warm import remember
 
 PROFILES = {"audit": "ruff,bandit,mypy", "ci": "ruff,bandit,mypy", "hook": "ruff"}
 FORMATS = ("full", "concise", "grouped", "json", "jsonl", "markdown", "sarif", "github", "gitlab", "junit", "rdjson", "summary", "html")
+WRITE = f"Write a report; - is stdout. Formats: {', '.join(FORMATS)}."
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
@@ -36,7 +37,7 @@ def audit_options(command: Any) -> Any:
         click.option("--baseline-strict", is_flag=True, help="Exit 1 if an entry of the baseline found nothing."),
         click.option("--since", metavar="REV", help="New is what the merge base of REV and HEAD does not have."),
         click.option("--anchor", type=click.Choice(("caller", "diff")), help="With --since: report at the caller, or at the change."),
-        click.option("--output", "outputs", multiple=True, metavar="FORMAT=PATH", help=f"Write a report; - is stdout. Formats: {', '.join(FORMATS)}."),
+        click.option("--output", "outputs", multiple=True, metavar="FORMAT=PATH", help=WRITE),
         click.option("--format", "form", type=click.Choice(FORMATS), help="What goes to stdout."),
         click.option("--tools", metavar="ruff,bandit,mypy|none", help="Other tools to run as witnesses."),
         click.option("--profile", type=click.Choice(sorted(PROFILES)), help="Defaults for a purpose."),
@@ -131,7 +132,7 @@ def _request(paths: tuple[str, ...], files: tuple[str, ...] | None, options: Map
         jobs=options.get("jobs", 0),
         allow_partial=options.get("allow_partial", False),
         exit_zero=options.get("exit_zero", False),
-        argv=tuple(["auditor", *sys.argv[1:]]),
+        argv=("auditor", *sys.argv[1:]),
         progress=Progress(timings=options.get("timings", False)),
     )
 
@@ -221,7 +222,10 @@ def explain(rule: str) -> None:
         near = difflib.get_close_matches(rule, pages, 1)
         _fail(f"unknown rule `{rule}`" + (f"; did you mean `{near[0]}`?" if near else "; see `auditor rules`"))
     click.echo(f"# {page.title}\n\n{page.id} · {page.chapter} · {page.severity.word} · {page.confidence.word}\n")
-    for title, text in (("What it finds", page.what), ("Why it matters", page.why), ("Bad", page.bad), ("Good", page.good), ("Limits", page.limits)):
+    sections = (
+        ("What it finds", page.what), ("Why it matters", page.why), ("Bad", page.bad), ("Good", page.good), ("Limits", page.limits),
+    )  # fmt: skip
+    for title, text in sections:
         if text:
             click.echo(f"## {title}\n{text}\n")
 

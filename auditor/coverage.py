@@ -59,7 +59,9 @@ def our_run(analysis: Analysis, found: Discovery) -> ToolRun:
     seen = len(analysis.texts)
     status = "partial" if lost or analysis.errors else "complete"
     expected = len(found.files) + len(found.skipped)
-    return ToolRun(name="auditor", version=auditor.__version__, status=status, expected=expected, seen=seen, skipped=lost, notes=found.notes)
+    return ToolRun(
+        name="auditor", version=auditor.__version__, status=status, expected=expected, seen=seen, skipped=lost, notes=found.notes
+    )  # fmt: skip
 
 
 def status_of(rule: str, runs: Sequence[ToolRun], analysis: Analysis) -> bool:

@@ -20,6 +20,7 @@ from auditor.finding import Finding, Loss, Page, Suppression, ToolRun, Witness
 from auditor.triage import notices
 from auditor.triage.grade import grade
 from auditor.triage.identity import Identity, identities
+from auditor.triage.implied import without_implied
 from auditor.triage.merge import Verdict, families_of, merge
 from auditor.triage.suppress import Policy, suppress
 
@@ -69,13 +70,15 @@ def examine(plan: Plan, data: Mapping[str, bytes], lost: Iterable[Loss] = (), na
     pages = plan.pages
     grades = {rule: (page.severity, page.confidence) for rule, page in pages.items()}
     ours = [_ours(f, pages) for f in analysis.findings if _reported(f, config, rules)]
+    confidences = {rule: confidence for rule, (_, confidence) in grades.items()}
     merged = merge(
         ours, reports, families_of({rule: made.counterparts for rule, made in rules.rules.items()}), statements.header_at,
-        _judge(analysis, rules, settings.options), confidences={rule: confidence for rule, (_, confidence) in grades.items()},
+        _judge(analysis, rules, settings.options), confidences=confidences,
         in_production=lambda path: config.context(path) == "production",
     )  # fmt: skip
+    found = without_implied(merged.findings, {name: r.implies for name, r in rules.rules.items()}, statements.header_at, confidences)
     external = [f for f in merged.external if config.selected(f.rule, "external", f.path)]
-    everything = [*merged.findings, *external, *(_ours(f, pages) for f in engine.notices_of(analysis))]
+    everything = [*found, *external, *(_ours(f, pages) for f in engine.notices_of(analysis))]
     graded = grade(
         everything, grades, context=config.context, on_order_path=lambda _path, _line: False, override=config.severity
     )

@@ -71,7 +71,7 @@ def _meaning(line: str) -> str:
     if line.startswith("#"):
         return ""
     end = len(line)
-    while end and line[end - 1] == " " and (end < 2 or line[end - 2] != "\\"):  # noqa: PLR2004 - room for a backslash
+    while end and line[end - 1] == " " and (end < 2 or line[end - 2] != "\\"):
         end -= 1
     return line[:end]
 

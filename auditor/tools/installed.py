@@ -49,7 +49,8 @@ def find(name: str, python: str = sys.executable) -> Installed | None:
 
 def version_numbers(version: str) -> tuple[int, ...]:
     """The leading numbers of a version, for comparison."""
-    return tuple(int(number) for number in re.match(r"(?:\d+\.)*\d+|", version)[0].split(".") if number)  # type: ignore[index]
+    match = re.match(r"(?:\d+\.)*\d+|", version)
+    return tuple(int(number) for number in match[0].split(".") if number) if match is not None else ()
 
 
 def _site_directories() -> list[str]:

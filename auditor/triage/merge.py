@@ -93,7 +93,7 @@ class Merged:
         return replace(run, refuted=self.refuted.get(run.name, ()))
 
 
-def merge(  # noqa: PLR0913 - independent inputs; the last three have defaults and are named in calls
+def merge(
     findings: Iterable[Finding],
     reports: Iterable[Report],
     families: Families,
