@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from auditor.facts.model import (
@@ -21,11 +22,14 @@ from auditor.facts.model import (
     Op,
     Return,
     Root,
+    Select,
     Table,
     Unary,
 )  # fmt: skip
 from auditor.project.callables import CallResult, Target
+from auditor.project.flow import writes
 from auditor.project.symbols import ClassNode, FunctionNode
+from auditor.project.tasks import of_tests
 from auditor.project.types import Callee, Instance, Type
 from auditor.project.uses import maker
 from auditor.project.world import entered
@@ -40,7 +44,9 @@ PLAIN_CLASSES = frozenset({
     "decimal.Decimal", "datetime.datetime", "datetime.date", "datetime.timedelta", "datetime.time",
 })  # fmt: skip
 
+HARMLESS = ("builtins.object", "abc.ABC", "typing.Generic", "enum.Enum", "enum.IntEnum", "typing.NamedTuple")
 CONSTRUCTORS = frozenset({"__init__", "__new__", "__post_init__"})
+MOCKS = ("unittest.mock.", "mock.")
 
 
 class Gives(enum.Enum):
@@ -77,11 +83,12 @@ class Awaitables:
         if result is None or result.how not in ("typed", "hierarchy") or not _may_be_coroutine(result):
             return None
         targets = [t for t in result.targets if not t.wrapper]
-        if bool(targets) is bool(result.externals) or any(self._replaced(t) for t in targets):
+        externals = [p for p in result.externals if not p.startswith(MOCKS)]  # a test has put it there
+        if bool(targets) is bool(externals) or any(self._replaced(t) for t in targets):
             return None
         if not targets:
-            if all(self._is_async(path) for path in result.externals):
-                return Made((), (), result.externals[0], len(result.externals) == 1)
+            if all(self._is_async(path) for path in externals):
+                return Made((), (), externals[0], len(externals) == 1)
             return None
         if any(self.gives(t.function) is not Gives.COROUTINE for t in targets):
             return None
@@ -178,13 +185,8 @@ class Awaitables:
         if isinstance(atom.cls, str):
             return atom.cls not in PLAIN_CLASSES
         classes = (atom.cls,) if atom.exact else (atom.cls, *atom.cls.descendants())
-        return any(c.open or c.method(name) is not None or self._foreign(c) for c in classes)
+        return any(c.open or c.method(name) is not None or _foreign(c) for c in classes)
 
-    @staticmethod
-    def _foreign(cls: ClassNode) -> bool:
-        """Whether a class has a base outside of the project that may bring any method."""
-        harmless = ("builtins.object", "abc.ABC", "typing.Generic", "enum.Enum", "enum.IntEnum", "typing.NamedTuple")
-        return any(path not in harmless for c in cls.mro for path in c.externals)
 
     # --- decorators ---
     def _decorated(self, function: FunctionNode, gives: Gives) -> Gives:
@@ -249,12 +251,28 @@ class Awaitables:
     # --- callees ---
     def _replaced(self, target: Target) -> bool:
         """Whether an attribute of the instance stands in for the method somewhere."""
-        if target.receiver is None:
+        name = target.function.name
+        if target.receiver is None or name not in self._stored:
             return False
-        name, line = target.function.name, (*target.receiver.mro, *target.receiver.descendants())
+        line = (*target.receiver.mro, *target.receiver.descendants())
         own = {c.methods.get(name) for c in line}  # a class body binds its methods like any other name
         stored = (a for c in line for a in self.project.world.read("attr", c, name))
         return any(not (isinstance(a, Callee) and a.function in own) for a in stored)
+
+    @cached_property
+    def _stored(self) -> frozenset[str]:
+        """Names of attributes that some statement assigns, outside of tests: there they are replaced for the test."""
+        found: set[str] = set()
+        for function in self.project.functions():
+            if of_tests(function.path):
+                continue
+            places = function.body.places
+            for op in function.body.ops:
+                for operand in writes(op):
+                    path = places[operand].path
+                    if path and path[-1].kind is Select.ATTR:
+                        found.add(str(path[-1].value))
+        return frozenset(found)
 
     @staticmethod
     def _is_declared(function: FunctionNode) -> bool:
@@ -297,3 +315,8 @@ def _may_be_coroutine(result: CallResult) -> bool:
     return any(isinstance(a, Instance) and a.cls == "coroutine" for a in result.type) or any(
         t.wrapper and t.function.header.is_async for t in result.targets
     )
+
+
+def _foreign(cls: ClassNode) -> bool:
+    """Whether a class has a base outside of the project that may bring any method."""
+    return any(path not in HARMLESS for c in cls.mro for path in c.externals)

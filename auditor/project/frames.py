@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from auditor.facts.model import NONE, Await, Call, Collect, Enter, Exit, Iterate, Next, Op, Select, Store
 from auditor.project.callables import Target
+from auditor.project.feasible import Given, bound_constants, decisive, feasible
 from auditor.project.flow import reads, writes
-from auditor.project.graph import Node, last_name
+from auditor.project.graph import MAX_GIVEN, Node, last_name
 from auditor.project.models import canonical
 from auditor.project.references import Binding, Ref, References
 from auditor.project.symbols import ClassNode, FunctionNode
@@ -46,14 +47,47 @@ class Frames:
         self.project = project
         self.references = references
         self._of: dict[Node, tuple[Frame, ...]] = {}
+        self._live: dict[tuple[FunctionNode, Given], frozenset[int]] = {}
+        self._decisive: dict[FunctionNode, frozenset[str]] = {}
+        self._variants: dict[FunctionNode, set[Given]] = {}
 
     def of(self, node: Node) -> tuple[Frame, ...]:
         """What a node runs, in the order of operations."""
         found = self._of.get(node)
         if found is None:
-            frames = [*self._synchronous(node), *self._asynchronous(node)]
-            found = self._of[node] = tuple(sorted(frames, key=lambda f: (f.op, f.target.order)))
+            frames = (f for f in (*self._synchronous(node), *self._asynchronous(node)) if self.live(node, f.op))
+            found = self._of[node] = tuple(
+                sorted((self._with_constants(node, f) for f in frames), key=lambda f: (f.op, f.target.order))
+            )
         return found
+
+    def live(self, node: Node, op: int) -> bool:
+        """Whether an operation can run, with the constants that the caller passes."""
+        if not node.given:
+            return True
+        key = (node.function, node.given)
+        ranks = self._live.get(key)
+        if ranks is None:
+            flow, blocks = feasible(self.project, *key), node.function.body.blocks
+            ranks = self._live[key] = frozenset(r for n in flow.order for r in range(blocks[n].start, blocks[n].end))
+        return op in ranks
+
+    def _with_constants(self, node: Node, frame: Frame) -> Frame:
+        """The frame with the constants that its call passes, as far as they decide its branches."""
+        target = frame.target
+        if frame.how not in ("call", "await", "task") or not isinstance(node.function.body.ops[frame.made], Call):
+            return frame
+        wanted = self._decisive.get(target.function)
+        if wanted is None:
+            wanted = self._decisive[target.function] = decisive(target.function)
+        given = bound_constants(
+            (node.function, node.given), frame.made, target.function, wanted, 1 if target.function.self_name else 0
+        )
+        variants = self._variants.setdefault(target.function, set())
+        if not given or given not in variants and len(variants) >= MAX_GIVEN:
+            return frame
+        variants.add(given)
+        return frame._replace(target=target._replace(given=given))
 
     def down(self, node: Node, frame: Frame, ref: Ref) -> Iterator[Ref]:
         """What a reference of the node is called inside of a frame."""
@@ -63,7 +97,7 @@ class Frames:
     def _synchronous(self, node: Node) -> Iterator[Frame]:
         references, function = self.references, node.function
         body = function.body
-        for run in self.project.graph.runs(node):
+        for run in self.project.graph.runs(node._replace(given=())):
             target = run.target.function
             unsure = run.unsure or len(run.choices) > 1
             binding: Binding = {}
@@ -160,7 +194,12 @@ class Frames:
             for other in ops:  # `[f(x) for x in xs]`: items are put into the collection one by one
                 for written in writes(other):
                     place = places[written]
-                    if isinstance(other, Store) and place.path and place._replace(path=()) == places[current] and place.path[-1].kind is not Select.ATTR:
+                    if (
+                        isinstance(other, Store)
+                        and place.path
+                        and place._replace(path=()) == places[current]
+                        and place.path[-1].kind is not Select.ATTR
+                    ):
                         pending.append((other.src, how))
 
     def _is_asyncio(self, function: FunctionNode, rank: int) -> bool:
@@ -184,7 +223,9 @@ class Frames:
             return [Node(target.function, None)] if target.function.cls is None else found
         if target.exact:
             return [Node(target.function, target.receiver)]
-        return [n for n in found if n.receiver is not None and target.receiver in n.receiver.mro] or [Node(target.function, target.receiver)]
+        return [n for n in found if n.receiver is not None and target.receiver in n.receiver.mro] or [
+            Node(target.function, target.receiver)
+        ]
 
     def _manager(self, node: Node, rank: int, op: Enter | Exit) -> Iterator[Frame]:
         function = node.function
@@ -204,4 +245,6 @@ class Frames:
 
     def _classes(self, function: FunctionNode, operand: int) -> list[ClassNode]:
         value = self.project.type_of(function, operand)
-        return sorted((a.cls for a in value if isinstance(a, Instance) and isinstance(a.cls, ClassNode)), key=lambda c: c.key)
+        return sorted(
+            (a.cls for a in value if isinstance(a, Instance) and isinstance(a.cls, ClassNode)), key=lambda c: c.key
+        )

@@ -63,6 +63,12 @@ def kind_of(value: Type) -> Kind | None:
     for atom in value:
         if isinstance(atom, Instance) and atom.cls == "builtins.None":
             continue
-        path = atom.cls if isinstance(atom, Instance) and isinstance(atom.cls, str) else atom.path if isinstance(atom, Outside) else ""
+        path = (
+            atom.cls
+            if isinstance(atom, Instance) and isinstance(atom.cls, str)
+            else atom.path
+            if isinstance(atom, Outside)
+            else ""
+        )
         kinds.add(of_path(path))
     return next(iter(kinds)) if len(kinds) == 1 else None

@@ -12,7 +12,23 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from auditor.facts.model import END, NONE, Await, Body, Branch, Call, Const, Edge, Enter, Exit, Root, Select, Store, TypeExpr, Yield
+from auditor.facts.model import (
+    END,
+    NONE,
+    Await,
+    Body,
+    Branch,
+    Call,
+    Const,
+    Edge,
+    Enter,
+    Exit,
+    Root,
+    Select,
+    Store,
+    TypeExpr,
+    Yield,
+)
 from auditor.project.frames import Frame, Frames
 from auditor.project.graph import MANAGER_DECORATORS, last_name
 from auditor.project.lock_kinds import KINDS, Kind, kind_at, kind_of, of_path
@@ -151,6 +167,8 @@ class Locks:
                     return given._replace(key=key)
                 return Lock(_owner(self.project, owners[0], names[-1]), names[-1], key, kind)
         holder = self.project.symbols.by_path[ref.scope[0]].functions[ref.scope[1]]
+        if not path and holder.cls is not None and ref.name == holder.self_name:  # an object that is a lock itself
+            return Lock(holder.cls.dotted, ref.name, key, kind)
         return Lock(f"{holder.module.name}.{holder.symbol}()", ".".join((ref.name, *names)), key, kind)
 
     def passed(self, cls: ClassNode, name: str) -> Lock | None:
@@ -186,7 +204,11 @@ class Locks:
             param = next((p for p in holder.header.params if p.name == ref.name), None)
             return self._annotated(holder, param.annotation) if param is not None else None
         attribute = ref.path[-1]
-        owners = [a.cls for a in self.references.type_of(function, ref._replace(path=ref.path[:-1])) if isinstance(a, Instance)]
+        owners = [
+            a.cls
+            for a in self.references.type_of(function, ref._replace(path=ref.path[:-1]))
+            if isinstance(a, Instance)
+        ]
         if len(owners) != 1 or not isinstance(owners[0], ClassNode) or not isinstance(attribute, str):
             return None
         for ancestor in owners[0].mro:
@@ -194,7 +216,9 @@ class Locks:
                 if field.name == attribute and field.annotation is not None:
                     return self._annotated(ancestor.module.functions[ancestor.header.body], field.annotation)
         stored = self.references.origin(owners[0], attribute)
-        source = self.references.of(stored.function, stored.source) if stored is not None and stored.source != NONE else None
+        source = (
+            self.references.of(stored.function, stored.source) if stored is not None and stored.source != NONE else None
+        )
         if stored is None or source is None or source.path or source.scope != stored.function.key:
             return None
         param = next((p for p in stored.function.header.params if p.name == source.name), None)
@@ -206,7 +230,12 @@ class Locks:
         if expr.kind in ("union", "subscript"):
             inner = expr.args if expr.kind == "union" else expr.args[1:]
             kinds = {self._annotated(function, arg) for arg in inner if arg.kind != "none"}
-            transparent = expr.kind == "union" or expr.args[0].text.rpartition(".")[2] in ("Optional", "ClassVar", "Final", "Annotated")
+            transparent = expr.kind == "union" or expr.args[0].text.rpartition(".")[2] in (
+                "Optional",
+                "ClassVar",
+                "Final",
+                "Annotated",
+            )
             return kinds.pop() if transparent and len(kinds) == 1 else None
         if expr.kind != "name":
             return None
@@ -252,16 +281,19 @@ class Locks:
     def _bounded(self, function: FunctionNode, coroutine: int) -> bool:
         """Whether `acquire()` is waited for with a time limit (`wait_for(lock.acquire(), 1)`)."""
         return any(
-            isinstance(op, Call) and coroutine in op.args and last_name(function, op) in ("wait_for", "wait", "create_task", "ensure_future")
+            isinstance(op, Call)
+            and coroutine in op.args
+            and last_name(function, op) in ("wait_for", "wait", "create_task", "ensure_future")
             for op in function.body.ops
         )
 
     def releases(self, function: FunctionNode) -> Iterator[tuple[int, Lock]]:
         """Calls of `release()`."""
-        for rank, lock, _ in self._releases(function):
+        for rank, lock, _ in self.releasing(function):
             yield rank, lock
 
-    def _releases(self, function: FunctionNode) -> Iterator[tuple[int, Lock, Ref | None]]:
+    def releasing(self, function: FunctionNode) -> Iterator[tuple[int, Lock, Ref | None]]:
+        """Calls of `release()`, with the object."""
         for rank, op in enumerate(function.body.ops):
             if isinstance(op, Call) and last_name(function, op) == "release":
                 known = self._method(function, rank, op)
@@ -389,7 +421,11 @@ class Locks:
             if len(targets) == 1 and targets[0].function in self.takers and targets[0].function is not function:
                 target = targets[0].function
                 for one in self.left(target):
-                    ref = up(one.ref, target, self.references.binding(function, rank, target)) if one.ref is not None else None
+                    ref = (
+                        up(one.ref, target, self.references.binding(function, rank, target))
+                        if one.ref is not None
+                        else None
+                    )
                     if ref is not None:
                         after = self._awaited(body, rank)
                         found[after] = found.get(after, NO_REGION) | {Held(one.lock, ref, rank)}
@@ -400,14 +436,18 @@ class Locks:
         """`await lock.acquire()` holds the lock after the await, not after the call."""
         call = body.ops[rank]
         following = body.ops[rank + 1] if rank + 1 < len(body.ops) else None
-        return rank + 1 if isinstance(call, Call) and isinstance(following, Await) and following.src == call.dst else rank
+        return (
+            rank + 1 if isinstance(call, Call) and isinstance(following, Await) and following.src == call.dst else rank
+        )
 
     def _drops(self, function: FunctionNode) -> dict[int, _Drop]:
         """Operation -> what is given back there: what these operations took, or an object."""
         body = function.body
-        drops = {rank: _Drop(frozenset(), lock, ref) for rank, lock, ref in self._releases(function)}
+        drops = {rank: _Drop(frozenset(), lock, ref) for rank, lock, ref in self.releasing(function)}
         taken = self.acquisitions(function)
-        stacks = frozenset(self._awaited(body, a.op) for a in taken if a.how == "stack") | {a.op for a in taken if a.how == "stack"}
+        stacks = frozenset(self._awaited(body, a.op) for a in taken if a.how == "stack") | {
+            a.op for a in taken if a.how == "stack"
+        }
         for rank, op in enumerate(body.ops):
             if isinstance(op, Exit):
                 entered = frozenset(a.op for a in taken if isinstance(e := body.ops[a.op], Enter) and e.src == op.src)
@@ -418,8 +458,10 @@ class Locks:
                 for target in result.targets if result is not None else ():
                     if target.function in self.givers and target.function is not function:
                         binding = self.references.binding(function, rank, target.function)
-                        for _, lock, ref in self._releases(target.function):
-                            drops[rank] = _Drop(frozenset(), lock, up(ref, target.function, binding) if ref is not None else None)
+                        for _, lock, ref in self.releasing(target.function):
+                            drops[rank] = _Drop(
+                                frozenset(), lock, up(ref, target.function, binding) if ref is not None else None
+                            )
         return drops
 
     def _names(self, function: FunctionNode) -> dict[int, tuple[str, ...]]:
@@ -436,7 +478,14 @@ class Locks:
         """The branch that tests whether a lock was obtained, NONE if there is none."""
         body = function.body
         results = self.results(function, taken)
-        return next((r for r, op in enumerate(body.ops) if isinstance(op, Branch) and op.test in results and r > taken.op), NONE)
+        return next(
+            (r for r, op in enumerate(body.ops) if isinstance(op, Branch) and op.test in results and r > taken.op), NONE
+        )
+
+    def obtained(self, taken: Acquisition) -> bool:
+        """Whether the function looks at the result of an acquisition that may give up."""
+        results = self.results(taken.function, taken)
+        return any(isinstance(op, Branch) and op.test in results for op in taken.function.body.ops[taken.op :])
 
     @staticmethod
     def results(function: FunctionNode, taken: Acquisition) -> frozenset[int]:
@@ -445,9 +494,13 @@ class Locks:
         call = body.ops[taken.op]
         found = {call.dst} if isinstance(call, Call) else set()
         for op in body.ops[taken.op + 1 :]:
-            if isinstance(op, Await | Store) and op.src in found:
-                found.add(op.dst)
-            elif isinstance(op, Call) and found.intersection(op.args) and last_name(function, op) == "wait_for":
+            if (
+                isinstance(op, Await | Store)
+                and op.src in found
+                or isinstance(op, Call)
+                and found.intersection(op.args)
+                and last_name(function, op) == "wait_for"
+            ):
                 found.add(op.dst)
         return frozenset(found)
 
@@ -455,7 +508,9 @@ class Locks:
         """Locks that a function releases without having taken them: it expects its caller to hold them."""
         regions = self.regions(function)
         return frozenset(
-            ref for rank, _, ref in self._releases(function) if ref is not None and not any(h.ref == ref for h in regions[rank])
+            ref
+            for rank, _, ref in self.releasing(function)
+            if ref is not None and not any(h.ref == ref for h in regions[rank])
         )
 
     @cached_property
@@ -466,7 +521,9 @@ class Locks:
     @cached_property
     def givers(self) -> frozenset[FunctionNode]:
         """Functions that call `release()` on a lock and take none themselves."""
-        return frozenset(f for f in self._naming("release") if f not in self.takers and any(True for _ in self._releases(f)))
+        return frozenset(
+            f for f in self._naming("release") if f not in self.takers and any(True for _ in self.releasing(f))
+        )
 
     def _naming(self, name: str) -> Iterator[FunctionNode]:
         wanted = (Select.ATTR, name)

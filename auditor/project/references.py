@@ -135,8 +135,12 @@ class References:
             owner = self.project.world.cell_owner(function, name)
             if owner is None:
                 return None
-            return self._named(owner, next((i for i, p in enumerate(owner.body.places) if p.name == name and not p.path), NONE), name)
-        bare = next((i for i, p in enumerate(body.places) if p.root is place.root and p.name == place.name and not p.path), NONE)
+            return self._named(
+                owner, next((i for i, p in enumerate(owner.body.places) if p.name == name and not p.path), NONE), name
+            )
+        bare = next(
+            (i for i, p in enumerate(body.places) if p.root is place.root and p.name == place.name and not p.path), NONE
+        )
         if place.root is Root.TEMP:
             return self._made(function, bare) if bare != NONE else None
         return self._named(function, bare, name)
@@ -180,7 +184,10 @@ class References:
         body = function.body
         places = {source, *(op.dst for op in body.ops if isinstance(op, Store) and op.src == source)}
         return any(
-            isinstance(op, Store) and op.src in places and op.dst not in places | {source} and self.of(function, op.dst) == ref
+            isinstance(op, Store)
+            and op.src in places
+            and op.dst not in places | {source}
+            and self.of(function, op.dst) == ref
             for op in body.ops
         ) or any(
             isinstance(op, Store) and op.src == source and body.places[op.dst].path and self.of(function, op.dst) == ref
@@ -236,7 +243,9 @@ class References:
         if len(targets) != 1 or targets[0].function.name == "__init__":
             return None
         given = self.returned(targets[0].function)
-        return None if given is None else up(given, targets[0].function, self.binding(function, rank, targets[0].function))
+        return (
+            None if given is None else up(given, targets[0].function, self.binding(function, rank, targets[0].function))
+        )
 
     def owner(self, function: FunctionNode, call: Call) -> Ref | None:
         """The object whose method is called."""
@@ -279,7 +288,9 @@ class References:
         is_method = bool(target.self_name) and (known[0].bound if known else True)
         if is_method and params:
             place = function.body.places[call.callee]
-            fresh = target.name in ("__init__", "__new__", "__post_init__") and not (place.path and place.path[-1].value == target.name)
+            fresh = target.name in ("__init__", "__new__", "__post_init__") and not (
+                place.path and place.path[-1].value == target.name
+            )
             owner = None if fresh else self.owner(function, call)
             if owner is not None:
                 bound[params[0].name] = owner
@@ -305,7 +316,9 @@ class References:
             for rank, place in enumerate(function.body.places)
         )
 
-    def down(self, ref: Ref, target: FunctionNode, binding: Binding, receiver: ClassNode | None, caller: FunctionNode) -> Iterator[Ref]:
+    def down(
+        self, ref: Ref, target: FunctionNode, binding: Binding, receiver: ClassNode | None, caller: FunctionNode
+    ) -> Iterator[Ref]:
         """What a reference of the caller is called in the callee; none where it does not come to it."""
         if isinstance(ref.scope, str) or _encloses(ref.scope, target):
             yield ref
@@ -325,7 +338,13 @@ class References:
         """The argument itself, and what the object that it names was built with."""
         yield given, own
         method = method_of(caller)
-        if method is None or method.cls is None or given.scope != method.key or given.name != method.self_name or len(given.path) != 1:
+        if (
+            method is None
+            or method.cls is None
+            or given.scope != method.key
+            or given.name != method.self_name
+            or len(given.path) != 1
+        ):
             return
         attribute = given.path[0]
         if isinstance(attribute, str):
@@ -365,7 +384,9 @@ class References:
                     place = places[written]
                     if len(place.path) == 1 and place.path[0].kind is Select.ATTR and place.name == method.self_name:
                         source = op.src if isinstance(op, Store) else NONE
-                        found.setdefault((method.cls, str(place.path[0].value)), []).append(Stored(function, rank, source))
+                        found.setdefault((method.cls, str(place.path[0].value)), []).append(
+                            Stored(function, rank, source)
+                        )
         return found
 
     @cached_property
@@ -409,7 +430,11 @@ class References:
             if any(d.name.rpartition(".")[2] in DATACLASSES for d in child.header.decorators):
                 call = function.body.ops[makers[0]]
                 keywords = call.keywords if isinstance(call, Call) else ()
-                yield from ((n, ref) for n, o in keywords if n and (ref := self.of(function, o)) is not None and _whole(ref, function))
+                yield from (
+                    (n, ref)
+                    for n, o in keywords
+                    if n and (ref := self.of(function, o)) is not None and _whole(ref, function)
+                )
             return
         binding = self.binding(function, makers[0], init)
         for (owner, name), _ in sorted(self._stores.items(), key=lambda kv: (kv[0][0].key, kv[0][1])):
@@ -419,7 +444,13 @@ class References:
             if inner is None or inner.function is not init or inner.source == NONE:
                 continue
             given = self.of(init, inner.source)
-            if given is None or given.path or given.scope != init.key or given.name not in binding or self.rebound(init, given.name):
+            if (
+                given is None
+                or given.path
+                or given.scope != init.key
+                or given.name not in binding
+                or self.rebound(init, given.name)
+            ):
                 continue
             if _whole(binding[given.name], function):
                 yield name, binding[given.name]
@@ -436,7 +467,13 @@ class References:
 
     def _shorter(self, function: FunctionNode, ref: Ref) -> Ref | None:
         method = method_of(function)
-        if method is None or method.cls is None or ref.scope != method.key or not ref.path or not isinstance(ref.path[0], str):
+        if (
+            method is None
+            or method.cls is None
+            or ref.scope != method.key
+            or not ref.path
+            or not isinstance(ref.path[0], str)
+        ):
             return None
         first = method.header.params[0].name if method.header.params else ""
         if ref.name != first:
@@ -506,7 +543,6 @@ class References:
             value = world.attribute(frozenset(a for a in value if a not in _NOTHING), selected)
         return value
 
-
     def _local(self, function: FunctionNode, name: str) -> Type:
         """The type of a local name: of what it is bound to."""
         found: Type = frozenset()
@@ -543,7 +579,11 @@ def up(ref: Ref, callee: FunctionNode, binding: Binding) -> Ref | None:
 
 def _on(argument: Ref, self_reference: Ref) -> Ref:
     """A reference that begins with the `self` of another method of the same object, on this method's `self`."""
-    return argument if isinstance(argument.scope, str) else argument._replace(scope=self_reference.scope, name=self_reference.name)
+    return (
+        argument
+        if isinstance(argument.scope, str)
+        else argument._replace(scope=self_reference.scope, name=self_reference.name)
+    )
 
 
 def _whole(ref: Ref, method: FunctionNode) -> bool:

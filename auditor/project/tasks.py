@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from auditor.facts.model import NONE, Call
 from auditor.project.contexts import Spawn
-from auditor.project.symbols import FunctionNode
+from auditor.project.graph import method_of
+from auditor.project.symbols import ClassNode, FunctionNode
 
 if TYPE_CHECKING:
     from auditor.project.locks import Locks
@@ -38,6 +39,17 @@ class Root(NamedTuple):
         return self.spawn.in_loop or isinstance(call, Call) and bool(call.starred)
 
 
+def of_tests(path: str) -> bool:
+    """Whether a file holds tests: they start one thing many times, each in a program of its own."""
+    parts = path.split("/")
+    return any(p in ("test", "tests") for p in parts[:-1]) or parts[-1].startswith(("test_", "conftest"))
+
+
+def _related(one: ClassNode | None, other: ClassNode | None) -> bool:
+    """Whether an object can be of both classes."""
+    return one is None or other is None or one in other.mro or other in one.mro
+
+
 class Tasks:
     """Roots of functions, each computed once."""
 
@@ -49,6 +61,8 @@ class Tasks:
         self._spawned: dict[FunctionNode, list[Spawn]] = {}
         started: set[tuple[FunctionNode, int]] = set()
         for spawn in project.contexts.spawns:
+            if of_tests(spawn.site.path):
+                continue
             self._spawned.setdefault(spawn.target.function, []).append(spawn)
             call = spawn.site.body.ops[spawn.op]
             for operand in call.args if isinstance(call, Call) else ():
@@ -68,19 +82,56 @@ class Tasks:
         return known
 
     def _search(self, function: FunctionNode) -> tuple[Root, ...]:
+        """Backwards along calls, each method with the class of its `self`: that of a sibling starts another object."""
         found: dict[Root, None] = {}
-        seen = {function}
-        pending = [function]
+        seen = {(function, function.cls)}
+        pending = [(function, function.cls)]
         while pending and len(seen) < MAX_CALLERS:
-            current = pending.pop(0)
-            found.update((Root(current, spawn), None) for spawn in self._spawned.get(current, ()))
-            if any(d.called and "." in d.name and d.name.rpartition(".")[2] in ROUTES for d in current.header.decorators):
+            current, receiver = pending.pop(0)
+            found.update(
+                (Root(current, s), None)
+                for s in self._spawned.get(current, ())
+                if _related(s.target.receiver, receiver)
+            )
+            if any(
+                d.called and "." in d.name and d.name.rpartition(".")[2] in ROUTES for d in current.header.decorators
+            ):
                 found[Root(current, None)] = None
             for caller, op in self.sites.get(current, ()):
-                if caller not in seen and (caller, op) not in self.started:
-                    seen.add(caller)
-                    pending.append(caller)
-        return tuple(sorted(found, key=lambda r: (r.function.key, r.spawn.site.key if r.spawn else ("", 0), r.spawn.op if r.spawn else NONE)))
+                above = self._above(caller, op, current, receiver)
+                if (
+                    above is not None
+                    and above not in seen
+                    and (caller, op) not in self.started
+                    and not of_tests(caller.path)
+                ):
+                    seen.add(above)
+                    pending.append(above)
+        return tuple(
+            sorted(
+                found,
+                key=lambda r: (
+                    r.function.key,
+                    r.spawn.site.key if r.spawn else ("", 0),
+                    r.spawn.op if r.spawn else NONE,
+                ),
+            )
+        )
+
+    def _above(
+        self, caller: FunctionNode, op: int, current: FunctionNode, receiver: ClassNode | None
+    ) -> tuple[FunctionNode, ClassNode | None] | None:
+        """The caller with the class of its `self`, None if this call enters the function with another class."""
+        result = self.project.calls(caller)[op]
+        if not any(t.function is current and _related(t.receiver, receiver) for t in result.targets):
+            return None
+        call = caller.body.ops[op]
+        place = caller.body.places[call.callee] if isinstance(call, Call) else None
+        method = method_of(caller)
+        own = method is not None and place is not None and place.name == method.self_name and len(place.path) == 1
+        if not own or method is None or method.cls is None or receiver is None:
+            return caller, caller.cls
+        return (caller, receiver) if _related(method.cls, receiver) else None
 
     def twice(self, function: FunctionNode) -> tuple[Root, ...]:
         """Roots by which a function runs in two tasks or threads at once; empty without evidence."""

@@ -87,7 +87,7 @@ STR = instance("builtins.str")
 BYTES = instance("builtins.bytes")
 CONSTANTS = {
     "str": STR, "bytes": BYTES, "int": INT, "float": FLOAT, "complex": instance("builtins.complex"), "bool": BOOL,
-    "none": NONE_TYPE, "ellipsis": instance("builtins.ellipsis"),
+    "none": NONE_TYPE, "ellipsis": instance("builtins.ellipsis"), "spec": STR,
 }  # fmt: skip
 
 

@@ -122,7 +122,7 @@ class _Search:
                         seen.add(target)
                         pending.append((target, self.body.blocks[target].start))
 
-    def _how(self, step: Op, operand: int, place: int) -> str:  # noqa: PLR0911 - one return for each kind of use
+    def _how(self, step: Op, operand: int, place: int) -> str:
         path = self.body.places[operand].path
         if operand != place:
             if not path or self.body.places[operand].name != self.body.places[place].name:
