@@ -1,4 +1,4 @@
-"""The reports of the bundled example are what is in `reports/`, byte for byte: what a visitor reads cannot go stale.
+"""The reports of the bundled fixtures are what is in `reports/`, byte for byte: what a visitor reads cannot go stale.
 
 `pytest tests/test_reports.py --update` runs the installed tools once, keeps what they said in `tests/recorded/`, and
 rewrites `reports/`. Without the flag no tool runs: their recorded words are replayed, so that another version of ruff or
@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,21 +29,23 @@ from auditor.tools.report import Report, decode, encode
 
 EXAMPLE = ROOT / "fixtures" / "example"
 REPORTS = ROOT / "reports"
-RECORDED = Path(__file__).with_name("recorded") / "example.json"
+RECORDED = Path(__file__).with_name("recorded")
 SCHEMA = Path(__file__).with_name("data") / "sarif-schema-2.1.0.json"
-ARGV = ("auditor", "scan", "fixtures/example")
 FORMATS = {"md": "markdown", "json": "json", "sarif": "sarif", "html": "html"}
+SAMPLES = {"example": ("md", "json", "sarif", "html"), "flawed": ("md", "sarif"), "clean": ("md",)}
+GOLDEN = [(name, suffix) for name, suffixes in SAMPLES.items() for suffix in suffixes]
 SHOWN = ("bare-except", "blocking-call-in-async", "negative-shift-feature")
 
 
 class Replay:
     """What `tools.start` gives, with the recorded words of the tools for it."""
 
-    def __init__(self, *_: object) -> None:
-        self.recorded = json.loads(RECORDED.read_text("utf-8"))
+    def __init__(self, name: str) -> None:
+        self.root = ROOT / "fixtures" / name
+        self.recorded = json.loads((RECORDED / f"{name}.json").read_text("utf-8"))
 
     def start_mypy(self, parsable: Iterable[str]) -> None:
-        assert sorted(parsable) == sorted(path.name for path in EXAMPLE.glob("*.py"))
+        assert sorted(parsable) == sorted(path.relative_to(self.root).as_posix() for path in self.root.rglob("*.py"))
 
     def collect(self) -> list[tuple[ToolRun, tuple[Report, ...]]]:
         return [(run_of(entry["run"]), decode(entry["reports"])) for entry in self.recorded]
@@ -59,33 +62,36 @@ def run_of(value: dict[str, Any]) -> ToolRun:
 
 
 def record(folder: Path) -> None:
-    """Run the installed tools over the example, and keep what they said."""
+    """Run the installed tools over a copy of a sample, and keep what they said."""
     found = discover(str(folder))
     texts = {file.path: (folder / file.path).read_text("utf-8") for file in found.files}
     with tools.start(folder.parent / "stage", texts) as handle:
         results = handle.collect()
     assert [run.status for run, _ in results] == ["complete"] * len(results)
     kept = [{"run": asdict(run), "reports": encode(reports)} for run, reports in results]
-    RECORDED.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
+    (RECORDED / f"{folder.name}.json").write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
 
 
 @pytest.fixture(scope="module")
-def example(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
-    folder = tmp_path_factory.mktemp("outside") / "example"
-    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("__pycache__", ".*"))
-    if request.config.getoption("--update"):
-        record(folder)
-    return folder
+def outcomes(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Callable[[str], Outcome]:
+    """The audit of a sample, run once."""
+
+    @cache
+    def audited(name: str) -> Outcome:
+        folder = tmp_path_factory.mktemp("outside") / name
+        shutil.copytree(ROOT / "fixtures" / name, folder, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+        if request.config.getoption("--update"):
+            record(folder)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tools, "start", lambda *_: Replay(name))
+            argv = ("auditor", "scan", f"fixtures/{name}")
+            return pipeline.run(Request(config.load([folder]), cache=None, jobs=1, argv=argv))
+
+    return audited
 
 
-@pytest.fixture(scope="module")
-def outcome(example: Path) -> Outcome:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tools, "start", Replay)
-        return pipeline.run(Request(config.load([example]), cache=None, jobs=1, argv=ARGV))
-
-
-def test_the_example_shows_what_the_readme_promises(outcome: Outcome) -> None:
+def test_the_example_shows_what_the_readme_promises(outcomes: Callable[[str], Outcome]) -> None:
+    outcome = outcomes("example")
     assert outcome.status == 1
     found = {finding.rule: finding for finding in outcome.audit.findings}
     assert set(SHOWN) <= set(found)
@@ -100,11 +106,14 @@ def test_the_example_stays_small() -> None:
     assert expect.read({"example": "\n".join(lines)}) == [], "marks would show in the reports"
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
-def test_a_report_is_what_the_golden_file_holds(suffix: str, outcome: Outcome, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize(("name", "suffix"), GOLDEN)
+def test_a_report_is_what_the_golden_file_holds(
+    name: str, suffix: str, outcomes: Callable[[str], Outcome], request: pytest.FixtureRequest
+) -> None:
+    outcome = outcomes(name)
     rendered = render(outcome.audit, FORMATS[suffix], reason=outcome.reason)
     made = rendered.encode("utf-8") if isinstance(rendered, str) else rendered
-    golden = REPORTS / f"example.{suffix}"
+    golden = REPORTS / f"{name}.{suffix}"
     if request.config.getoption("--update"):
         write(str(golden), made)
     mend = "read the difference, and refresh with `pytest tests/test_reports.py --update`"
@@ -113,19 +122,19 @@ def test_a_report_is_what_the_golden_file_holds(suffix: str, outcome: Outcome, r
 
 
 def test_the_golden_files_are_those_that_are_compared() -> None:
-    examples = {path.name for path in REPORTS.glob("example.*")}
-    assert examples == {f"example.{suffix}" for suffix in FORMATS}
+    assert {path.name for path in REPORTS.iterdir()} == {f"{name}.{suffix}" for name, suffix in GOLDEN}
 
 
 def test_no_golden_file_knows_the_machine() -> None:
-    for path in REPORTS.glob("example.*"):
+    for path in REPORTS.iterdir():
         text = path.read_text("utf-8")
         for word in (str(ROOT), "/tmp/", "/home/", "/root/", "pytest-of"):
             assert word not in text, f"{path.name} holds {word}"
 
 
-def test_the_sarif_is_valid() -> None:
-    document = json.loads((REPORTS / "example.sarif").read_bytes())
+@pytest.mark.parametrize("name", [name for name, suffix in GOLDEN if suffix == "sarif"])
+def test_the_sarif_is_valid(name: str) -> None:
+    document = json.loads((REPORTS / f"{name}.sarif").read_bytes())
     schema = json.loads(SCHEMA.read_bytes())
     validator = jsonschema.validators.validator_for(schema)
     validator.check_schema(schema)

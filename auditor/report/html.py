@@ -43,6 +43,7 @@ def _head(audit: Audit) -> Iterator[str]:
     yield '<html lang="en">'
     yield "<head>"
     yield '<meta charset="utf-8">'
+    yield '<meta name="generator" content="auditor">'
     yield f'<meta http-equiv="Content-Security-Policy" content="{html(policy)}">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield '<meta name="referrer" content="no-referrer">'

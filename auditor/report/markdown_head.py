@@ -148,7 +148,7 @@ def _sentences(audit: Audit, active: Sequence[Finding]) -> Iterator[str]:
             yield f"{code(path)} holds {share}: {ids(members, _IDS)}."
     fixable = [f for f in active if f.fix is not None and f.fix.applicability == "safe" and f.fix.edits]
     if fixable:
-        yield f"`auditor fix` mends {plural(len(fixable), 'finding')} safely: {ids(fixable, _IDS)}."
+        yield f"{plural(len(fixable), 'finding')} with a safe edit, which keeps behaviour but for the defect: {ids(fixable, _IDS)}."
     foreign = [finding for finding in active if external(finding) is not None]
     if foreign:
         yield f"{plural(len(foreign), 'finding')} only other tools have seen: {ids(foreign, _IDS)}."
