@@ -69,7 +69,8 @@ def main() -> None:
         total = sum(calls.values())
         shares = ", ".join(f"{how} {count / total:.1%}" for how, count in calls.most_common())
         print(f"{root}: {total:,} calls: {shares}")
-        print(f"  receivers resolved {receivers[True] / max(receivers.total(), 1):.1%}, results with a known type {values[True] / max(values.total(), 1):.1%}")
+        known, typed = receivers[True] / max(receivers.total(), 1), values[True] / max(values.total(), 1)
+        print(f"  receivers resolved {known:.1%}, results with a known type {typed:.1%}")
         for what, count in causes.most_common(10):
             print(f"  {count:6} {what}")
 
