@@ -7,14 +7,17 @@ import asyncio
 import gc
 import warnings
 import weakref
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from linked import RULES, analysed
 
+from auditor import config, pipeline
 from auditor.finding import Confidence, Finding, Severity
 from auditor.fix.edits import applied
+from auditor.pipeline import Request
 from auditor.rule import example
 
 UNAWAITED, SYNC, DANGLING, SWALLOWED = "unawaited-coroutine", "await-on-sync", "dangling-task", "swallowed-cancellation"
@@ -179,7 +182,7 @@ def pump_after_a_collection(part: str) -> bool:
 
         async def read() -> None:
             task = asyncio.current_task()
-            started.append(weakref.ref(task))  # type: ignore[arg-type]  # inside a task
+            started.append(weakref.ref(task))
             del task
             await asyncio.get_running_loop().create_future()
 
@@ -338,9 +341,7 @@ class Feed:
         ({"body": "break"}, (Severity.MEDIUM, Confidence.LIKELY)),
     ],
 )
-def test_grades_of_a_swallowed_cancellation(
-    changes: dict[str, str], grades: tuple[Severity, Confidence]
-) -> None:
+def test_grades_of_a_swallowed_cancellation(changes: dict[str, str], grades: tuple[Severity, Confidence]) -> None:
     parts = {"test": "True", "what": "self.step()", "kind": "asyncio.CancelledError", "body": "pass"} | changes
     found = only(SWALLOWED, LOOP.format(**parts))
     assert (found.severity, found.confidence) == grades
@@ -369,5 +370,9 @@ class Feed:
     assert bool(findings(SWALLOWED, text)) is (shape.startswith("pass"))
 
 
-def test_the_pages_own_bare_except_is_implied() -> None:
-    assert RULES.rules[SWALLOWED].implies == ("bare-except",)
+def test_a_handler_is_reported_once(tmp_path: Path) -> None:
+    """A bare except around an await is a swallowed cancellation, and not a second finding."""
+    (tmp_path / "bot.py").write_text(example(RULES.pages[SWALLOWED].bad), encoding="utf-8")
+    audit = pipeline.run(Request(config.load([tmp_path]), tools=(), cache=None, jobs=1)).audit
+    assert [f.rule for f in audit.findings] == [SWALLOWED]
+    assert [f.line for f in findings("bare-except", example(RULES.pages[SWALLOWED].bad))] == [audit.findings[0].line]

@@ -28,6 +28,7 @@ from auditor.facts.model import (
 )  # fmt: skip
 from auditor.project.callables import CallResult, Target
 from auditor.project.flow import writes
+from auditor.project.protocols import is_declared
 from auditor.project.symbols import ClassNode, FunctionNode
 from auditor.project.tasks import of_tests
 from auditor.project.types import Callee, Instance, Type
@@ -95,7 +96,7 @@ class Awaitables:
         functions = tuple(dict.fromkeys(t.function for t in targets))
         through = tuple(f for f in functions if not f.header.is_async)
         ends = tuple(dict.fromkeys(f for each in functions for f in self._ends(each))) or functions
-        return Made(ends, through, "", len(functions) == 1 and not self._is_declared(functions[0]))
+        return Made(ends, through, "", len(functions) == 1 and not is_declared(functions[0]))
 
     def plain(self, function: FunctionNode, op: int) -> Target | str | None:
         """The one function, or the path of the one callee of a library, that a call runs and that surely gives nothing
@@ -273,16 +274,6 @@ class Awaitables:
                     if path and path[-1].kind is Select.ATTR:
                         found.add(str(path[-1].value))
         return frozenset(found)
-
-    @staticmethod
-    def _is_declared(function: FunctionNode) -> bool:
-        """Whether a method only says what others implement."""
-        header, cls = function.header, function.cls
-        if not header.abstract or cls is None:
-            return False
-        return any(path.endswith("Protocol") for path in cls.externals) or any(
-            d.name.rpartition(".")[2].startswith("abstract") for d in header.decorators
-        )
 
     def _ends(self, function: FunctionNode) -> Iterator[FunctionNode]:
         """The `async def`s whose coroutines a function gives."""

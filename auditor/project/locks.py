@@ -29,6 +29,7 @@ from auditor.facts.model import (
     TypeExpr,
     Yield,
 )
+from auditor.project.contention import Contention
 from auditor.project.frames import Frame, Frames
 from auditor.project.graph import MANAGER_DECORATORS, last_name
 from auditor.project.lock_kinds import KINDS, Kind, kind_at, kind_of, of_path
@@ -112,6 +113,31 @@ class Locks:
     def tasks(self) -> Tasks:
         """Evidence that functions run at the same time."""
         return Tasks(self.project, self)
+
+    @cached_property
+    def contention(self) -> Contention:
+        """Which locks of asyncio are ever found taken."""
+        return Contention(self.project, self)
+
+    @cached_property
+    def signals(self) -> frozenset[tuple[str, str]]:
+        """Locks that some function releases without having taken them, and without being called by who holds them: one task
+        takes, another gives back. They are no possession of a task."""
+        found: set[tuple[str, str]] = set()
+        for function in self._naming("release"):
+            back = self.given_back(function)
+            taken = {a.ref for a in self.acquisitions(function) if a.how == "acquire"}
+            for _, lock, ref in self.releasing(function):
+                if ref in back and (
+                    function.parent is not None
+                    and function.parent.index != 0
+                    and function.cls is None
+                    or ref not in taken
+                ):
+                    callers = self.sites.get(function, [])
+                    if not callers or not all(any(h.lock == lock for h in self.regions(c)[op]) for c, op in callers):
+                        found.add(lock[:2])
+        return frozenset(found)
 
     # --- what a place is ---
     def lock(self, function: FunctionNode, op: int, operand: int) -> Lock | None:

@@ -15,6 +15,7 @@ from auditor.project.callables import CallResult
 from auditor.project.flow import writes
 from auditor.project.graph import Node
 from auditor.project.models import canonical
+from auditor.project.protocols import Implementations, is_declared
 from auditor.project.summaries import summaries
 from auditor.project.symbols import ClassNode, FunctionNode
 from auditor.project.types import Instance, Outside, Type
@@ -52,6 +53,7 @@ class Suspension:
 
     def __init__(self, project: Project) -> None:
         self.project = project
+        self._implementations = Implementations(project.symbols)
         roots = [n for f in project.functions() if f.header.is_async for n in project.receivers(f)]
         self._values = summaries(roots, self._callees, self._transfer, Suspends.NEVER, Suspends.UNKNOWN)
 
@@ -95,6 +97,8 @@ class Suspension:
         return [target for op in self.points(node) for target in self._awaited(node, op)]
 
     def _transfer(self, node: Node, summary: Summary) -> Suspends:
+        if is_declared(node.function):  # its body is none; what implements it is asked beside it
+            return Suspends.NEVER if self._implementations.methods(node.function) else Suspends.UNKNOWN
         return max((self._operation(node, op, summary) for op in self.points(node)), default=Suspends.NEVER)
 
     def _operation(self, node: Node, op: int, summary: Summary) -> Suspends:
@@ -133,7 +137,8 @@ class Suspension:
                 found.extend(
                     n for n in self.project.receivers(target.function) if self._fits(n, target.receiver, target.exact)
                 )
-        return found
+                found.extend(Node(f, c) for f, c in self._implementations.methods(target.function) if f.header.is_async)
+        return list(dict.fromkeys(found))
 
     @staticmethod
     def _fits(node: Node, receiver: ClassNode | None, exact: bool) -> bool:

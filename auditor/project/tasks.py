@@ -130,7 +130,7 @@ class Tasks:
         method = method_of(caller)
         own = method is not None and place is not None and place.name == method.self_name and len(place.path) == 1
         if not own or method is None or method.cls is None or receiver is None:
-            return caller, caller.cls
+            return (caller, caller.cls) if result.how == "typed" else None  # one of several callees is no evidence
         return (caller, receiver) if _related(method.cls, receiver) else None
 
     def twice(self, function: FunctionNode) -> tuple[Root, ...]:

@@ -64,6 +64,7 @@ from auditor.facts.model import NONE, Call, Const, Select
 from auditor.finding import Confidence, Finding, Fix, Severity, Step
 from auditor.project.flow import describe
 from auditor.project.graph import last_name
+from auditor.project.models import canonical
 from auditor.project.project import Project
 from auditor.project.symbols import FunctionNode
 from auditor.project.uses import Use, maker, uses_of
@@ -74,6 +75,7 @@ from ._stakes import Stake, endless, future_below, order_below, steps_of
 
 SPAWNS = frozenset({"create_task", "ensure_future"})
 WATCHES = frozenset({"add_done_callback", "set_name", "get_name"})  # methods that hold no reference to the task
+JOIN = "threading.Thread.join"
 DEPTH = 4  # functions that hand a task on
 SHOWN = 5  # callers in a proof
 
@@ -103,6 +105,8 @@ class DanglingTask(Rule):
                 if not kind:
                     continue
                 fate = fate_of(project, function, op)
+                if kind == "over" and _joined(project, function, op):
+                    continue  # the other thread ends, and its last job with it
                 if fate.how in ("dropped", "watched"):
                     yield _finding(project, function, op, kind, fate)
                 elif fate.how == "returned" and (sites := droppers.of(function)):
@@ -126,6 +130,18 @@ def _spawns(project: Project, function: FunctionNode, op: int) -> str:
         if not known and not isinstance(owner, Const) and str(owner).rstrip("_").lower().endswith("loop")
         else ""
     )
+
+
+def _joined(project: Project, function: FunctionNode, op: int) -> bool:
+    """Whether the function waits for a thread after an operation."""
+    flow, blocks = project.flow(function), function.body.blocks
+    here = flow.block_of(op)
+    after = [
+        r for n in flow.reachable([t for _, t in flow.successors[here]]) for r in range(blocks[n].start, blocks[n].end)
+    ]
+    results = project.calls(function)
+    ranks = [*range(op + 1, blocks[here].end), *after]
+    return any(canonical(path) == JOIN for r in ranks if r in results for path in results[r].externals)
 
 
 def fate_of(project: Project, function: FunctionNode, op: int) -> Fate:

@@ -172,7 +172,7 @@ class _Search:
             else:
                 yield "raise", rank
         elif isinstance(op, Await) or isinstance(op, Enter | Exit | Next) and op.is_async:
-            value = self.project.suspension.at(self.node, rank)
+            value = self.project.locks.contention.at(self.node, rank)
             if value is Suspends.MAY:
                 yield "cancel", rank
             elif value is Suspends.UNKNOWN:

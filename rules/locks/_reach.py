@@ -52,7 +52,7 @@ class Taking(NamedTuple):
 def blocking(project: Project, held: Held) -> bool:
     """Whether a second acquisition by the same task waits for ever."""
     kind = held.lock.kind
-    if kind.reentrant:
+    if kind.reentrant or held.lock[:2] in project.locks.signals:
         return False
     if kind in (Kind.THREAD_SEMAPHORE, Kind.ASYNC_SEMAPHORE):
         limits = {m.limit for m in project.locks.made if m.lock is not None and m.lock[:2] == held.lock[:2]}

@@ -75,13 +75,11 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
-from auditor.facts.model import Exit
 from auditor.finding import Confidence, Finding, Severity, Step
 from auditor.project.graph import Node
 from auditor.project.locks import Held, Lock
 from auditor.project.project import Project
 from auditor.project.summaries import components
-from auditor.project.suspension import Suspends
 from auditor.project.symbols import FunctionNode
 from auditor.project.tasks import Root
 from auditor.rule import Rule
@@ -130,6 +128,8 @@ class LockOrderCycle(Rule):
         for function in project.functions():
             if any(project.locks.regions(function)):
                 for order in _orders(project, function):
+                    if {order.first.lock[:2], order.second[:2]} & project.locks.signals:
+                        continue  # given back by another task
                     orders.setdefault((order.first.lock[:2], order.second[:2]), []).append(order)
         inside: dict[Name, list[Name]] = {}
         for first, second in sorted(orders):
@@ -237,33 +237,7 @@ def _finding(project: Project, edges: list[list[Order]]) -> Finding | None:
 
 def _contended(project: Project, ring: list[Lock]) -> bool:
     """Whether two tasks can meet at the locks: those of asyncio are only ever found taken if somebody suspends with one."""
-    names = {lock[:2] for lock in ring}
-    if not all(lock.kind.is_async for lock in ring):
-        return True
-    for function in project.functions():
-        for op, region in enumerate(project.locks.regions(function)):
-            if not any(h.lock[:2] in names for h in region):
-                continue
-            if any(_suspends(project, node, op, names, set()) for node in project.receivers(function)):
-                return True
-    return False
-
-
-def _suspends(project: Project, node: Node, op: int, names: set[Name], seen: set[Node]) -> bool:
-    """Whether an operation suspends for another reason than these locks."""
-    if op not in set(project.suspension.points(node)):
-        return False
-    if any(a.op == op and a.lock[:2] in names for a in project.locks.acquisitions(node.function)):
-        return False
-    step = node.function.body.ops[op]
-    if isinstance(step, Exit) and project.locks.lock(node.function, op, step.src) is not None:
-        return False
-    inner = [f.target for f in project.locks.frames.of(node) if f.op == op and f.target.function.header.is_async]
-    if not inner:
-        return project.suspension.at(node, op) is not Suspends.NEVER
-    fresh = [n for n in inner if n not in seen]
-    seen.update(fresh)
-    return any(_suspends(project, n, at, names, seen) for n in fresh for at in project.suspension.points(n))
+    return any(not lock.kind.is_async or lock[:2] in project.locks.contention.contended for lock in ring)
 
 
 def _steps(project: Project, chosen: list[Order], roots: tuple[Root, Root] | None) -> Iterator[Step]:

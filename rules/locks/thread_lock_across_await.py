@@ -96,7 +96,7 @@ def _regions(project: Project, function: FunctionNode) -> Iterator[Finding]:
     best: dict[int, tuple[int, int, Held, Node]] = {}  # acquisition -> (less the surer, await, lock, node)
     for node in project.receivers(function):
         for op in project.suspension.points(node):
-            value = project.suspension.at(node, op)
+            value = project.locks.contention.at(node, op)
             if value is Suspends.NEVER:
                 continue
             for held in regions[op]:

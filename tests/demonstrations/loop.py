@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
+import queue
 import warnings
 from types import SimpleNamespace
 from typing import Any
 
-from demonstrations.harms import Harm, cancellation_ignored, stall, task_lost
+from demonstrations.harms import Harm, cancellation_ignored, raised, stall, task_lost
 from demonstrations.table import demonstrates
 from demonstrations.twins import Scene, Stage, engine, risk_manager
 
@@ -39,7 +41,7 @@ def journal_holds_the_loop(stage: Stage) -> Harm:
     return stage.play(act)
 
 
-@demonstrates("orders/executor.py", "bare-except", "swallowed-cancellation")
+@demonstrates("orders/executor.py", "swallowed-cancellation")
 def cancelled_task_goes_on(stage: Stage) -> Harm:
     """The venue does not answer; the task that asks it is cancelled, and asks on."""
 
@@ -57,6 +59,19 @@ def cancelled_task_goes_on(stage: Stage) -> Harm:
         return await cancellation_ignored(scene.executor.cancel(request.market.symbol, request.client_id), waiting)
 
     return stage.play(act)
+
+
+@demonstrates("logs.py", "bare-except")
+def stop_is_eaten_by_the_log(stage: Stage) -> Harm:
+    """Ctrl-C arrives while a record is handed over: it is counted as a full queue, and the engine trades on."""
+
+    class Interrupted(queue.Queue[logging.LogRecord]):
+        def put_nowait(self, item: logging.LogRecord) -> None:
+            raise KeyboardInterrupt
+
+    handler = stage.load("logs").BoundedQueueHandler(Interrupted())
+    stopped = raised(lambda: handler.enqueue(logging.makeLogRecord({})), KeyboardInterrupt)
+    return Harm(not stopped, f"the signal: {stopped.seen}; records counted as dropped: {handler.dropped}")
 
 
 @demonstrates("engine.py", "dangling-task")
