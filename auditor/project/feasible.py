@@ -22,11 +22,13 @@ from auditor.facts.model import (
     Const,
     Edge,
     Raise,
+    Return,
     Root,
     Select,
     Store,
     Unary,
 )  # fmt: skip
+from auditor.project.callables import CallResult
 from auditor.project.flow import Flow, writes
 from auditor.project.symbols import FunctionNode
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 Given = tuple[tuple[str, Const], ...]  # parameters of a function that are known constants, by name
 Cut = frozenset[tuple[int, Edge | None, int]]  # (block, kind, target) of edges that cannot be taken
 DEPTH = 6  # operations that a test is followed through
+SMALL = 24  # operations of a function that only asks for the loop
 NO_CUT: Cut = frozenset()
 TRUE, LOOP, THREAD = Const("bool", "True"), Const("loop", ""), Const("thread", "")
 RUNNING = frozenset({"get_running_loop", "_get_running_loop", "get_event_loop"})
@@ -208,11 +211,8 @@ class _Tests:
         if not isinstance(op, Call):
             return None
         result = self.project.calls(self.function).get(rank)
-        paths = result.externals if result is not None else ()
-        if any(_is_running_loop(p) for p in paths):
-            return LOOP
-        if any(p in CURRENT for p in paths):
-            return THREAD
+        if result is not None and (found := _answer(self.project, result)) is not None:
+            return found
         path = self.body.places[op.callee].path
         if path and path[-1].kind is Select.ATTR and path[-1].value == "is_running" and not op.args:
             return TRUE  # of an event loop; nothing else on a loop is asked that
@@ -237,7 +237,7 @@ def _loop_tests(project: Project, function: FunctionNode) -> frozenset[int]:
     """Calls of a function that ask for the running loop or the current thread."""
     found: list[int] = []
     for rank, result in project.calls(function).items():
-        if any(_is_running_loop(p) or p in CURRENT for p in result.externals):
+        if _answer(project, result) is not None:
             found.append(rank)
         else:
             op = function.body.ops[rank]
@@ -245,6 +245,39 @@ def _loop_tests(project: Project, function: FunctionNode) -> frozenset[int]:
             if path and path[-1].value == "is_running":
                 found.append(rank)
     return frozenset(found)
+
+
+def _answer(project: Project, result: CallResult) -> Const | None:
+    """What a call gives on a running loop, if that is the loop or its thread."""
+    if any(_is_running_loop(p) for p in result.externals):
+        return LOOP
+    if any(p in CURRENT for p in result.externals):
+        return THREAD
+    if result.how != "typed" or not result.targets or result.externals:
+        return None
+    answers = {project.loop_answer(target.function) for target in result.targets}
+    return answers.pop() if len(answers) == 1 else None
+
+
+def loop_answer(project: Project, function: FunctionNode) -> Const | None:
+    """LOOP or THREAD if every return of a small function that is reached on a loop gives it, otherwise None."""
+    body = function.body
+    asks = function.header.is_async is False and len(body.ops) <= SMALL
+    if not asks or not any(_asks(result) for result in project.calls(function).values()):
+        return None
+    flow = feasible(project, function, ())
+    answers: set[Const | None] = set()
+    for number in flow.order:
+        block = body.blocks[number]
+        for rank in range(block.start, block.end):
+            op = body.ops[rank]
+            if isinstance(op, Return):
+                answers.add(_Tests(project, function, {}, flow, rank).value(op.src, DEPTH))
+    return answers.pop() if len(answers) == 1 and answers <= {LOOP, THREAD} else None
+
+
+def _asks(result: CallResult) -> bool:
+    return any(_is_running_loop(p) or p in CURRENT for p in result.externals)
 
 
 def _is_running_loop(path: str) -> bool:

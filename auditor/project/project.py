@@ -12,6 +12,7 @@ from auditor.finding import Step
 from auditor.project.awaitables import Awaitables
 from auditor.project.callables import CallResult, Target
 from auditor.project.contexts import Contexts
+from auditor.project.feasible import loop_answer
 from auditor.project.flow import Flow, describe, reads
 from auditor.project.graph import Graph, Node
 from auditor.project.infer import Inference
@@ -42,6 +43,7 @@ class Project:
         self.symbols = Symbols(programs, stubs)
         self.models = models or Models()
         self._flows: dict[FunctionNode, Flow] = {}
+        self._answers: dict[FunctionNode, Const | None] = {}
         self._types: dict[FunctionNode, dict[tuple[int, int], Type]] = {}
 
     @cached_property
@@ -67,6 +69,12 @@ class Project:
         if found is None:
             found = self._flows[function] = Flow(function.body)
         return found
+
+    def loop_answer(self, function: FunctionNode) -> Const | None:
+        """What a function that only asks for the running loop or its thread gives on a loop: see `feasible`."""
+        if function not in self._answers:
+            self._answers[function] = loop_answer(self, function)
+        return self._answers[function]
 
     def calls(self, function: FunctionNode) -> Mapping[int, CallResult]:
         """Every call of a function by the index of its operation."""
