@@ -118,6 +118,11 @@ class Source:
         return name, (self._import(f"import {name}\n"),)
 
     def _import(self, line: str) -> Edit:
+        return self.edit(self.top, self.top, line)
+
+    @cached_property
+    def top(self) -> int:
+        """Where an import can be put: before the first statement behind the docstring and `from __future__`."""
         place = len(self.data)
         for index, statement in enumerate(self.module.body):
             small = statement.body[0] if isinstance(statement, cst.SimpleStatementLine) else None
@@ -129,8 +134,13 @@ class Source:
             if isinstance(statement, cst.FunctionDef | cst.ClassDef) and statement.decorators:
                 place = self.span(statement.decorators[0])[0]
             break
-        place = self.data.rfind(b"\n", 0, place) + 1
-        return self.edit(place, place, line)
+        return self.data.rfind(b"\n", 0, place) + 1
+
+    def beginning(self, offset: int) -> list[tuple[cst.CSTNode, Around]]:
+        """The nodes with text that begin at an offset, outermost first, each with those around it."""
+        spans = self._spans
+        found = [(node, around) for node, around in self.nodes if node in spans and self.span(node)[0] == offset]
+        return [(node, around) for node, around in found if self.span(node)[1] > offset]
 
 
 def dotted(node: cst.BaseExpression) -> str:
