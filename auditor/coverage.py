@@ -11,6 +11,7 @@ from typing import Any
 import auditor
 from auditor.engine import Analysis
 from auditor.finding import Coverage, Finding, Loss, Suppression, ToolRun
+from auditor.project.suspension import Suspends
 from auditor.source.discover import Discovery
 from auditor.triage import suppress
 from auditor.triage.baseline import Matching
@@ -89,6 +90,7 @@ def coverage_of(
         excluded=found.excluded,
         links_not_followed=found.links_not_followed,
         calls=calls_of(analysis),
+        awaits=awaits_of(analysis),
         dynamic=dict(sorted(dynamic.items())),
         suppressions=suppressions,
         baseline=None if matching is None else {"path": name, "matched": len(matching.pairs), "stale": len(matching.stale)},
@@ -106,6 +108,18 @@ def calls_of(analysis: Analysis) -> dict[str, int]:
             else:
                 unresolved += 1
     return {"resolved": resolved, "unresolved": unresolved}
+
+
+def awaits_of(analysis: Analysis) -> dict[str, int]:
+    """How many awaits may suspend, never do, or are not known to; the worst of the classes that `self` can have counts."""
+    project = analysis.project
+    counts: Counter[str] = Counter({value.name.lower(): 0 for value in Suspends})
+    for function in project.functions():
+        if function.header.is_async:
+            nodes = project.receivers(function)
+            for op in project.suspension.points(nodes[0]) if nodes else ():
+                counts[max(project.suspension.at(node, op) for node in nodes).name.lower()] += 1
+    return dict(sorted(counts.items()))
 
 
 def metrics_of(analysis: Analysis, findings: Iterable[Finding]) -> dict[str, Any]:

@@ -208,6 +208,7 @@ class Coverage:
     excluded: tuple[tuple[str, str, int], ...] = ()
     links_not_followed: int = 0
     calls: Mapping[str, Any] = field(default_factory=dict)
+    awaits: Mapping[str, int] = field(default_factory=dict)
     dynamic: Mapping[str, int] = field(default_factory=dict)
     suppressions: tuple[Suppression, ...] = ()
     baseline: Mapping[str, Any] | None = None

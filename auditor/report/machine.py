@@ -113,6 +113,7 @@ def coverage_record(coverage: Coverage) -> dict[str, Any]:
         ],
         "links_not_followed": coverage.links_not_followed,
         "calls": plain(coverage.calls),
+        "awaits": plain(coverage.awaits),
         "dynamic": plain(coverage.dynamic),
         "suppressions": [
             {

@@ -131,6 +131,12 @@ def _facts(audit: Audit) -> Iterator[str]:
         share = 100 * unresolved / (resolved + unresolved)
         total = resolved + unresolved
         yield f"Calls: {total:,}, of them {unresolved:,} unresolved ({share:.1f} %). What these reach was not followed."
+    if awaits := sum(seen.awaits.values()):
+        unknown = seen.awaits.get("unknown", 0)
+        yield (
+            f"Awaits: {awaits:,}, of them {seen.awaits.get('never', 0):,} never suspend and {unknown:,} are not known to "
+            f"({100 * unknown / awaits:.1f} %). What rests on these is at most possible."
+        )
     if seen.dynamic:
         listed = ", ".join(f"{text(key)} {seen.dynamic[key]:,}" for key in sorted(seen.dynamic))
         yield f"Dynamic features that hide calls and names: {listed}."
