@@ -370,6 +370,19 @@ def models_suggest(paths: tuple[str, ...], count: int, **options: Any) -> None:
     click.echo(_guarded(lambda: suggest(_request(paths, None, {"profile": "audit", "tools": "none", **_given(options)}), count)))
 
 
+@cli.command()
+@_run_options
+@click.option("--format", "form", type=click.Choice(["text", "json", "mermaid"]), default="text", show_default=True, help="What is printed.")
+def orders(paths: tuple[str, ...], form: str, **options: Any) -> None:
+    """The order map: every path to a call that places, changes or cancels an order, and what guards it."""
+    from auditor.orders import run
+
+    given = {"profile": "audit", "tools": "none", **_given(options), "baseline": "none"}
+    written, status = _guarded(lambda: run(_request(paths, None, given), form))
+    click.echo(written, nl=False)
+    sys.exit(status)
+
+
 @cli.group()
 def debug() -> None:
     """Look inside: for those who write rules."""

@@ -36,6 +36,7 @@ UNMUTABLE = frozenset({"auditor-error", "unparsable-file"})
 EXTERNAL = re.compile(r"(?:ruff|bandit|mypy)/[A-Za-z0-9-]{1,60}")  # ids of external-only findings
 
 _MAX_BYTES = 1_000_000
+ORDER_CHECKS = ("risk", "rounding", "client-id", "timeout", "outcome", "rate-limit", "switch")  # of the order map
 _MAX_ITEMS = 1_000
 _MAX_EXTENDS = 8
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -162,6 +163,7 @@ class Config:
     rules: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     models: Mapping[str, Any] = field(default_factory=dict)
     overrides: tuple[Override, ...] = ()
+    order_checks: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
 
     def context(self, path: str) -> str:
@@ -326,6 +328,11 @@ def _partial(value: object, at: _At) -> bool:
     return _boolean(value, at)
 
 
+def _order_checks(value: object, at: _At) -> tuple[str, ...]:
+    """What every path to an order call must have."""
+    return tuple(_word(word, ORDER_CHECKS, f"`{at.key}` in {at.table}") for word in _texts(value, at))
+
+
 def _mode(value: object, at: _At) -> str:
     mode = _word(_text(value, at), ["isolated", "project"], f"`{at.key}` in {at.table}")
     if mode == "project" and not at.source.trusted:
@@ -383,11 +390,13 @@ _KEYS: Mapping[str, _Reader] = {
     "rules": _tables,
     "models": _table,
     "overrides": _overrides,
+    "orders": lambda value, at: _read(_table(value, at), at.source, _ORDER_KEYS, at.source.table(".orders")),
     "paths": lambda value, at: _read(_table(value, at), at.source, _PATH_KEYS, at.source.table(".paths")),
     "tools": lambda value, at: _read(_table(value, at), at.source, _TOOL_KEYS, at.source.table(".tools")),
 }
 _PATH_KEYS: Mapping[str, _Reader] = {"tests": _globs, "scripts": _globs}
 _TOOL_KEYS: Mapping[str, _Reader] = {"mode": _mode}
+_ORDER_KEYS: Mapping[str, _Reader] = {"require": _order_checks}
 _OVERRIDE_KEYS: Mapping[str, _Reader] = {"files": _globs, "ignore": _texts, "severity": _severities, "reason": _text}
 
 
@@ -554,14 +563,14 @@ def _join(root: Path, layers: Sequence[tuple[_Source, Mapping[str, Any]]]) -> Co
             else:
                 values[key] = value
             origins[key] = source.name
-    names = {"paths.tests": "tests", "paths.scripts": "scripts"}
+    names = {"paths.tests": "tests", "paths.scripts": "scripts", "orders.require": "order_checks"}
     arguments = {names.get(key, key.replace("-", "_").replace(".", "_")): value for key, value in values.items()}
     return Config(root=root, origins=origins, **arguments)
 
 
 def _flat(read: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for key, value in read.items():
-        if key in ("paths", "tools"):
+        if key in ("paths", "tools", "orders"):
             yield from ((f"{key}.{inner}", item) for inner, item in value.items())
         elif key != "extend":
             yield key, value

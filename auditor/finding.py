@@ -242,7 +242,8 @@ class Audit:
 
     `findings` are graded and in the one order. `risk` is section `risk` of the JSON schema. `pages` holds the page
     of every rule that ran, `chapters` the introduction of each chapter, `texts` the decoded text of every file that
-    a finding or a proof mentions, `contexts` what each path is (`production`, `scripts`, `tests`).
+    a finding or a proof mentions, `contexts` what each path is (`production`, `scripts`, `tests`), `orders` the order map
+    (schema `auditor-orders/1`).
     """
 
     version: str
@@ -257,3 +258,4 @@ class Audit:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     argv: tuple[str, ...] = ()
     project: str = ""
+    orders: Mapping[str, Any] = field(default_factory=dict)

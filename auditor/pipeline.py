@@ -18,6 +18,7 @@ from auditor.coverage import coverage_of, metrics_of, our_run
 from auditor.engine import Analysis, Settings
 from auditor.examine import TOOLS, Examined, Plan, examine
 from auditor.finding import Audit, Finding, Loss, order
+from auditor.ordermap.table import lacking, order_map
 from auditor.source.discover import Discovery, discover, read
 from auditor.triage import baseline as baselines
 from auditor.triage import secrets
@@ -107,6 +108,7 @@ def run(request: Request) -> Outcome:
         metrics=metrics_of(analysis, shown),
         argv=request.argv,
         project=config.root.name,
+        orders=order_map(analysis.project, config.context),
     )
     if cache is not None:
         cache.close()
@@ -125,6 +127,11 @@ def verdict(audit: Audit, request: Request, analysis: Analysis, complete: bool) 
     if tripping and not request.exit_zero:
         status = 1
         reasons.append(f"{_number(tripping, 'finding')} at or above {gate} (--gate)")
+    unmet = lacking(audit.orders, request.config.order_checks)
+    if unmet and not request.exit_zero:
+        status = 1
+        names = ", ".join(dict.fromkeys(name for _, name in unmet))
+        reasons.append(f"{_number(len({id(row) for row, _ in unmet}), 'order path')} lack{'s' if len(unmet) == 1 else ''} {names} ([tool.auditor.orders])")
     if stale and request.baseline_strict and not request.exit_zero:
         status = 1
         reasons.append("the baseline must shrink (--baseline-strict)")

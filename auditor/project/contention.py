@@ -29,10 +29,14 @@ class Contention:
     def __init__(self, project: Project, locks: Locks) -> None:
         self.project = project
         self.locks = locks
+        self._known: dict[tuple[Node, int], Suspends] = {}  # answers with all contended locks
 
     def at(self, node: Node, op: int) -> Suspends:
         """Whether an await, an asynchronous `with` or `for` at this operation may let other tasks run."""
-        return self._at(node, op, self.contended, set())
+        found = self._known.get((node, op))
+        if found is None:
+            found = self._known[node, op] = self._at(node, op, self.contended, set())
+        return found
 
     @cached_property
     def contended(self) -> frozenset[Name]:
@@ -60,6 +64,8 @@ class Contention:
         return frozenset(found)
 
     def _at(self, node: Node, op: int, contended: frozenset[Name], seen: set[tuple[Node, int]]) -> Suspends:
+        if (node, op) in self._known:
+            return self._known[node, op]
         if (node, op) in seen:
             return Suspends.NEVER
         seen.add((node, op))
@@ -80,8 +86,12 @@ class Contention:
         coroutines = [n for n in inner if n.function.header.is_async]
         if not coroutines or self.project.suspension.at(node, op) is Suspends.NEVER:
             return self.project.suspension.at(node, op)
-        points = ((n, at) for n in coroutines for at in self.project.suspension.points(n))
-        return max((self._at(n, at, contended, seen) for n, at in points), default=Suspends.NEVER)
+        found = Suspends.NEVER
+        for inside, at in ((n, at) for n in coroutines for at in self.project.suspension.points(n)):
+            found = max(found, self._at(inside, at, contended, seen))
+            if found is Suspends.MAY:
+                break
+        return found
 
     def _lets_go(self, function: FunctionNode, op: int) -> bool:
         """`await condition.wait()`: its lock is free meanwhile."""

@@ -106,6 +106,7 @@ class Locks:
         self._held: dict[FunctionNode, tuple[Region, ...]] = {}
         self._left: dict[FunctionNode, Region] = {}
         self._entry: dict[FunctionNode, Region] | None = None
+        self._decorated: dict[FunctionNode, Region] = {}
         self._taken: dict[FunctionNode, tuple[Acquisition, ...]] = {}
         self._passed: dict[tuple[ClassNode, str], Lock | None] = {}
 
@@ -575,7 +576,36 @@ class Locks:
         """As `entry`, with the objects in the frame of the function."""
         if self._entry is None:
             self._entry = self._entries()
-        return self._entry.get(function, NO_REGION)
+        return self._entry.get(function, NO_REGION) | self.decorated(function)
+
+    def decorated(self, function: FunctionNode) -> Region:
+        """Locks of the object that a decorator of the project holds while it runs a method (`with self.lock: func(self)`)."""
+        found = self._decorated.get(function)
+        if found is None:
+            wrappers = self.project.world.wrappers(function) if function.self_name else ()
+            found = self._decorated[function] = frozenset(h for w in wrappers for h in self._around_call(function, w))
+        return found
+
+    def _around_call(self, function: FunctionNode, wrapper: FunctionNode) -> Iterator[Held]:
+        body = wrapper.body
+        first = wrapper.header.params[0].name if wrapper.header.params else ""
+        calls = [
+            r for r, o in enumerate(body.ops) if isinstance(o, Call) and body.places[o.callee].root is Root.CELL and first in {
+                body.places[a].name for a in o.args[:1]
+            }
+        ]  # fmt: skip
+        for rank, op in enumerate(body.ops):
+            place = body.places[op.src] if isinstance(op, Enter) else None
+            if place is None or place.name != first or len(place.path) != 1 or function.cls is None or not calls:
+                continue
+            name = str(place.path[0].value)
+            left = [r for r, o in enumerate(body.ops) if isinstance(o, Exit) and o.src == getattr(op, "src", NONE)]
+            if not all(rank < c < max(left, default=NONE) for c in calls):
+                continue
+            ref = Ref(function.key, function.self_name, (name,))
+            kind = kind_of(self.references.type_of(function, ref))
+            if kind is not None:
+                yield Held(self.identity(function, ref, kind), ref, NONE)
 
     def at(self, function: FunctionNode, op: int) -> Lockset:
         """All locks held for certain at an operation: in its own regions and by all callers."""
@@ -601,6 +631,7 @@ class Locks:
                     above = entry.get(caller, NO_REGION)
                     if above is None:
                         continue  # not known yet: everything
+                    above = above | self.decorated(caller)
                     held = self._lowered(caller, op, function, self.regions(caller)[op] | above)
                     known = held if known is None else known & held
                 if known is not None and known != entry[function]:

@@ -25,10 +25,11 @@ ANY = "any."  # a method by its name, of a receiver whose type is not known
 NONBLOCKING = "nonblocking"  # role of the model `blocking`, of teams only: the callee returns at once, it is not followed
 UNDECIDED = "undecided"  # what `auditor models suggest` prints where the team has to decide
 # Roles that only a team gives, by model; and those, of teams and libraries, that make a call safe.
-OWN_ROLES: Mapping[str, tuple[str, ...]] = {"blocking": (NONBLOCKING,)}
+OWN_ROLES: Mapping[str, tuple[str, ...]] = {"blocking": (NONBLOCKING,), "exchange": ("simulated",)}
 SILENCING: Mapping[str, tuple[str, ...]] = {
     "blocking": (NONBLOCKING,),
     "deserialization": ("restricts", "verifies", "mac", "compares"),
+    "exchange": ("simulated",),
 }
 CLOSED = frozenset({"severity", "kind", "takes"})  # attributes whose values are those that the libraries' entries have
 MAX_ENTRIES = 500  # of a team, in one model
@@ -69,6 +70,7 @@ class _Entry:
     patterns: tuple[re.Pattern[str], ...]
     exceptions: tuple[re.Pattern[str], ...]
     packages: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 class Model:
@@ -131,6 +133,11 @@ class Model:
         """Top-level packages that the libraries' entries name."""
         return frozenset(package for entry in self._entries for package in entry.packages)
 
+    def names(self, *roles: str) -> frozenset[str]:
+        """Last names of the callees that entries give one of these roles, wildcards as they are written."""
+        entries = (*self._team, *self._entries)
+        return frozenset(name for entry in entries if entry.role.name in roles for name in entry.names)
+
 
 def _matching(entries: Iterable[_Entry], paths: tuple[str, ...]) -> tuple[Role, ...]:
     return tuple(
@@ -157,6 +164,7 @@ def _entries(table: Mapping[str, Any], origin: str) -> Iterator[_Entry]:
                 tuple(pattern(c) for c in calls),
                 tuple(pattern(c) for c in _texts(entry, "except", where)),
                 tuple(dict.fromkeys(c.partition(".")[0] for c in calls)),
+                tuple(dict.fromkeys(c.rpartition(".")[2] for c in calls)),
             )
 
 

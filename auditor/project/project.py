@@ -12,6 +12,9 @@ from auditor.finding import Step
 from auditor.project.awaitables import Awaitables
 from auditor.project.callables import CallResult, Target
 from auditor.project.contexts import Contexts
+from auditor.project.effects import Changes
+from auditor.project.exceptions import Exceptions
+from auditor.project.exchange import Exchange
 from auditor.project.feasible import loop_answer
 from auditor.project.flow import Flow, describe, reads
 from auditor.project.graph import Graph, Node
@@ -19,6 +22,9 @@ from auditor.project.infer import Inference
 from auditor.project.link import Linked
 from auditor.project.locks import Locks
 from auditor.project.models import ANY, Condition, Model, Models, Role
+from auditor.project.order_arguments import Arguments
+from auditor.project.outcomes import Outcomes
+from auditor.project.sharing import Sharing
 from auditor.project.suspension import Suspension
 from auditor.project.symbols import FunctionNode, Stubs, Symbols
 from auditor.project.types import BOTTOM, Type, join, union
@@ -107,9 +113,39 @@ class Project:
         return Locks(self)
 
     @cached_property
+    def sharing(self) -> Sharing:
+        """Which state tasks and threads have in common, and how they change it."""
+        return Sharing(self)
+
+    @cached_property
     def contexts(self) -> Contexts:
         """Which loops, threads and roots come to a function."""
         return Contexts(self)
+
+    @cached_property
+    def exceptions(self) -> Exceptions:
+        """Which handlers an exception of an operation comes to."""
+        return Exceptions(self)
+
+    @cached_property
+    def exchange(self) -> Exchange:
+        """Which calls place, change, cancel and read orders."""
+        return Exchange(self)
+
+    @cached_property
+    def changes(self) -> Changes:
+        """What calls may change, and what values rest on."""
+        return Changes(self)
+
+    @cached_property
+    def outcomes(self) -> Outcomes:
+        """What is known after an order call has failed."""
+        return Outcomes(self)
+
+    @cached_property
+    def arguments(self) -> Arguments:
+        """The arguments of order calls."""
+        return Arguments(self)
 
     @cached_property
     def awaitables(self) -> Awaitables:

@@ -101,9 +101,9 @@ class References:
                 if item is None:
                     return None
                 path.append(item)
-        return self._walk(function, operand, path)
+        return self.walk(function, operand, path)
 
-    def _walk(self, function: FunctionNode, operand: int, path: list[str | Item]) -> Ref | None:
+    def walk(self, function: FunctionNode, operand: int, path: list[str | Item]) -> Ref | None:
         """The name that a place begins with, and selectors from there."""
         place = function.body.places[operand]
         if place.root is Root.GLOBAL:
@@ -264,7 +264,7 @@ class References:
             if item is None:
                 return None
             names.append(item)
-        return self._walk(function, call.callee, names)
+        return self.walk(function, call.callee, names)
 
     def returned(self, function: FunctionNode) -> Ref | None:
         """What a function gives, in its own frame, if every return gives the same."""

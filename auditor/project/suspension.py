@@ -92,6 +92,10 @@ class Suspension:
             seen.add(inner[0])
             chain.append(inner)
 
+    def awaited(self, node: Node, op: int) -> list[Node]:
+        """Coroutines of the project that run before control comes back from an operation, each with its receiver."""
+        return self._awaited(node, op)
+
     # --- the transfer function ---
     def _callees(self, node: Node) -> list[Node]:
         return [target for op in self.points(node) for target in self._awaited(node, op)]

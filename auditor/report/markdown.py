@@ -8,6 +8,7 @@ from auditor.report.markdown_data import coverage, method, metrics, refuted, sil
 from auditor.report.markdown_head import executive, front_matter, since_previous, strip
 from auditor.report.markdown_plan import action_plan, commands
 from auditor.report.options import Options
+from auditor.report.order_map import section as order_map
 
 SECTIONS = (
     front_matter,
@@ -16,6 +17,7 @@ SECTIONS = (
     since_previous,
     cards,
     tables,
+    order_map,
     action_plan,
     commands,
     metrics,
