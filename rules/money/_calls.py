@@ -65,11 +65,9 @@ DECIMAL_BOOLS = frozenset(
 
 def constructs(result: CallResult | None) -> str:
     """The constructor of Decimals that a call runs, "" for other calls."""
-    if result is None or len(result.externals) != 1 or result.targets:
+    if result is None or len(result.externals) != 1 or result.targets or "ecimal" not in result.externals[0]:
         return ""
     path = canonical(result.externals[0])
-    if path.startswith("_decimal."):
-        path = path[1:]
     return path if path in CONSTRUCTORS else ""
 
 

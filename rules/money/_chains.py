@@ -64,10 +64,11 @@ def exactly(value: Value) -> bool:
 class Tracer:
     """Rebuilds chains for values of one sort (`wanted`)."""
 
-    def __init__(self, numbers: Numbers, wanted: Wanted) -> None:
+    def __init__(self, numbers: Numbers, wanted: Wanted, tests: bool = False) -> None:
         self.numbers = numbers
+        self.tests = tests  # whether what tests pass can contradict an annotation
         self.wanted = wanted
-        self.sort = "float" if wanted is floating else "Decimal"
+        self.sort = "float" if wanted is floating else "Decimal" if wanted is exactly else "a number"
 
     def chain(self, function: FunctionNode, rank: int, operand: int, depth: int = DEPTH) -> Chain:
         """The chain of an operand as operation `rank` of a function sees it."""
@@ -211,11 +212,17 @@ class Tracer:
         if param is None:
             return Chain()
         line, column = function.position()
-        passed = [self._passed(function, name, caller, op) for caller, op in self.numbers.callers(function)]
         if param.annotation is not None:
-            told = [value for _, _, value in passed if value is not None and known(value)]
+            sites = self.numbers.callers(function, self.tests)
+            told = [self._passed(function, name, caller, op)[2] for caller, op in sites]
             note = f"{name} is {self.sort}: a parameter declared so by {function.name}()"
-            return self._annotated(Step(function.path, line, column, note, name), told)
+            found = self._annotated(
+                Step(function.path, line, column, note, name), [v for v in told if v is not None and known(v)]
+            )
+            return (
+                found._replace(doubtful=True) if param.has_default and param.default is None else found
+            )  # a computed default
+        passed = [self._passed(function, name, caller, op) for caller, op in self.numbers.callers(function)]
         if param.default is not None and self.wanted(constant(param.default)):
             note = f"{name} is {self.sort}: the default {param.default.text} of {function.name}()"
             return Chain((Step(function.path, line, column, note, name),))

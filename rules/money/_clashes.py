@@ -108,11 +108,11 @@ def _summed(run: Run, rank: int, op: Call, start: int | None, name: str) -> Clas
     first = run.inputs[rank][start]
     if not numeric(first) or not any(clashes(a, b) for a, b in pairs(first, items)):
         return None
-    if not has_float(first):
-        return None
     run.inputs[rank][op.args[0]] = items
-    always = all_float(first) and all_decimal(items) and made is not None and bool(made.items) and not made.starred
-    return Clash(rank, start, op.args[0], always, f"{name}(..., {describe(run.body, start) or '...'})")
+    shown = made is not None and bool(made.items) and not made.starred
+    apart = (all_float(first) and all_decimal(items)) or (all_decimal(first) and all_float(items))
+    floats, exact = (start, op.args[0]) if has_float(first) else (op.args[0], start)
+    return Clash(rank, floats, exact, apart and shown, f"{name}(..., {describe(run.body, start) or '...'})")
 
 
 def _held(run: Run, rank: int, operand: int, inside: bool = False) -> Value:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from auditor.facts.model import OPERATORS, Bool, Call, Collect, Compare, Const, Root, Unary
 from auditor.project.types import UNKNOWN, ClassObject, Instance
 
+from ._arithmetic import ORDER
 from ._values import BOTTOM, DECIMALS, NONE, NONE_ATOM, PLAIN, Exact, Number, Value, converted, join, union
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ def narrowed(run: Run, operand: int, truth: bool) -> dict[int, Value]:
             other = run.places[right].name
             if isinstance(other, Const) and other.kind == "none":
                 return _none(run, left, (OPERATORS[operator] in ("is", "==")) is truth)
+        case Compare(_, operator, left, right) if OPERATORS[operator] in ORDER:
+            return _ordered(run, left, right, OPERATORS[operator], truth)
         case Compare(_, operator, left, right) if OPERATORS[operator] == "isinstance":
             return _instance(run, left, run.value(right), truth)
         case Call(_, callee, (place, classes), (), ()) if (
@@ -44,6 +47,28 @@ def _none(run: Run, operand: int, is_none: bool) -> dict[int, Value]:
     if is_none:
         return {operand: NONE}
     return {operand: value - NONE} if NONE_ATOM in value else {}
+
+
+def _ordered(run: Run, operand: int, bound: int, operator: str, truth: bool) -> dict[int, Value]:
+    """`x < 0`: a literal that x may be and that does not fit the outcome is left out."""
+    literal = run.places[bound].name
+    if (
+        run.places[operand].root in (Root.TEMP, Root.CONST)
+        or not isinstance(literal, Const)
+        or literal.kind not in ("int", "float")
+    ):
+        return {}
+    value = run.value(operand)
+    kept = frozenset(a for a in value if not isinstance(a, Number) or _fits(a, operator, literal.text) in (None, truth))
+    return {operand: kept} if kept and len(kept) < len(value) else {}
+
+
+def _fits(atom: Number, operator: str, bound: str) -> bool | None:
+    """Whether a literal has this order to another; None if it is not a number."""
+    if atom.text is None or atom.kind not in ("int", "float"):
+        return None
+    left, right = float(atom.text), float(bound)
+    return {"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[operator]
 
 
 def _classes(run: Run, operand: int) -> Value:

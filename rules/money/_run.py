@@ -190,9 +190,9 @@ class Run:
 
     def value(self, operand: int) -> Value:
         """The value that a place has now."""
-        found = self.env.get(operand)
-        if found is not None:
-            return found
+        known = self.env.get(operand)
+        if known is not None:
+            return known
         place = self.places[operand]
         if place.root is Root.CONST:
             return values.constant(place.name) if isinstance(place.name, Const) else TOP
@@ -209,7 +209,12 @@ class Run:
             value = self._root(Place(place.root, place.name), self.index.get(Place(place.root, place.name), NONE))
         for kind, selected in place.path[depth:]:
             if kind is Select.ATTR:
-                value = union(self.numbers.attribute(a, str(selected), self.layer) for a in without_none(value))
+                found = without_none(value)
+                if len(found) == 1:
+                    (only,) = found
+                    value = self.numbers.attribute(only, str(selected), self.layer)
+                else:
+                    value = union(self.numbers.attribute(a, str(selected), self.layer) for a in found)
             else:
                 value = union(self._item(a, kind, selected) for a in value)
         return value
@@ -294,6 +299,10 @@ class Run:
             literal = world.symbols.constant(meaning.module, meaning.name)
             if literal is not None:
                 return values.constant(literal)
+            if not meaning.module.is_stub and meaning.module.functions[0] is not self.function:
+                table = self.numbers.variable(meaning.module, meaning.name, self.layer)
+                if table is not None:
+                    return table
         return self.numbers.convert(world.meaning(meaning))
 
     def write(self, operand: int, value: Value) -> None:
@@ -382,6 +391,8 @@ class Run:
 
     def apply(self, operator: str, left: Value, right: Value) -> Value:
         """`left operator right`, with the operators of project classes."""
+        if TOP in (left, right):
+            return TOP if left and right else BOTTOM
         found = BOTTOM
         for a, b in pairs(left, right):
             found = join(found, self._pair(operator, a, b))
@@ -402,7 +413,12 @@ class Run:
         if word in ("isinstance", "len>=", "len==", "keys"):
             self.write(op.dst, BOOL)
             return
-        self.write(op.dst, union(compared(word, a, b) for a, b in pairs(self.value(op.left), self.value(op.right))))
+        left, right = self.value(op.left), self.value(op.right)
+        self.inputs[self.rank] = {op.left: left, op.right: right}
+        if TOP in (left, right):
+            self.write(op.dst, BOOL if word in ("is", "is not", "in", "not in") else TOP)
+            return
+        self.write(op.dst, union(compared(word, a, b) for a, b in pairs(left, right)))
 
     def choose(self, op: Choose) -> None:
         then, other = self.value(op.then), self.value(op.other)

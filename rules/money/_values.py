@@ -92,6 +92,9 @@ def converted(types: Type) -> Value:
     """A type of the types stratum as a numeric value."""
     if not types or UNKNOWN in types:
         return TOP
+    if len(types) == 1:
+        (only,) = types
+        return frozenset((_atom(only),))
     atoms: list[object] = [_atom(atom) for atom in types]
     return union(frozenset((atom,)) for atom in atoms)
 

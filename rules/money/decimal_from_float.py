@@ -37,18 +37,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from auditor.facts.model import NONE, OPERATORS, Binary, Call, Const, Root, Select, Store
+from auditor.facts.model import OPERATORS, Binary, Call, Const, Format, Root, Select, Store
 from auditor.finding import Confidence, Finding, Fix, Severity
-from auditor.project.flow import consumers, describe, writes
+from auditor.project.flow import describe, writes
 from auditor.project.project import Project
-from auditor.project.symbols import FunctionNode
 from auditor.rule import Rule
 
 from ._arithmetic import ARITHMETIC
-from ._calls import builtin, constructs
+from ._calls import builtin
 from ._chains import Chain, Tracer, floating
 from ._edits import argument_edit, as_decimal, decimal_name, whole_call_edit
-from ._numbers import Numbers, numbers_of
+from ._numbers import Construction, Numbers, numbers_of
+from ._rounding import rounded
 from ._run import Run
 from ._values import Exact, Number, Value, all_float, has_float, known, literal, representable, sentinel, word
 
@@ -61,7 +61,6 @@ TRANSCENDENTAL = frozenset(
 RATIO = re.compile(
     r"(^|_)(pct|percent|percentage|ratio|bps|factor|rate|adjustment|spread|count|index|decimals|precision|step|steps|multiplier)(_|s?$)"
 )
-ROUNDING = frozenset({"quantize", "round", "to_integral_value", "to_integral", "to_integral_exact", "normalize_step"})
 FOLLOWED = 3  # assignments between a float computation and the str() around it
 
 
@@ -80,20 +79,31 @@ class DecimalFromFloat(Rule):
         if not numbers.exact:
             return
         tracer = Tracer(numbers, floating)
-        for function in project.functions():
-            calls = project.calls(function)
-            for rank in sorted(calls):
-                op = function.body.ops[rank]
-                path = constructs(calls[rank])
-                if path and isinstance(op, Call) and not op.starred:
-                    finding = _judged(numbers, tracer, function, rank, op, path)
-                    if finding is not None:
-                        yield finding
+        for made in numbers.constructions:
+            if _open(made):
+                finding = _judged(numbers, tracer, made)
+                if finding is not None:
+                    yield finding
 
 
-def _judged(numbers: Numbers, tracer: Tracer, function: FunctionNode, rank: int, op: Call, path: str) -> Finding | None:
-    operand = op.args[0] if op.args else next((v for k, v in op.keywords if k in ("value", "f", "num")), None)
-    if operand is None:
+def _open(made: Construction) -> bool:
+    """Whether what is written leaves room for a float: no text, no int, no `str()` of what is not computed here."""
+    body = made.function.body
+    name = body.places[made.operand].name
+    if isinstance(name, Const):
+        return name.kind == "float"
+    maker = next((body.ops[r] for r in range(made.rank - 1, -1, -1) if made.operand in writes(body.ops[r])), None)
+    if isinstance(maker, Format):
+        return False
+    if isinstance(maker, Call) and not body.places[maker.callee].path and body.places[maker.callee].name in ("str", "repr"):
+        return any(isinstance(op, Binary) for op in body.ops)
+    return True
+
+
+def _judged(numbers: Numbers, tracer: Tracer, made: Construction) -> Finding | None:
+    function, rank, path, operand = made
+    op = function.body.ops[rank]
+    if not isinstance(op, Call):
         return None
     run = numbers.run(function)
     value = run.inputs.get(rank, {}).get(operand, frozenset())
@@ -102,7 +112,7 @@ def _judged(numbers: Numbers, tracer: Tracer, function: FunctionNode, rank: int,
         return _computed(numbers, tracer, run, rank, op) if value == frozenset((Number("str"),)) else None
     if text is not None:
         return None if sentinel(text) else _literal(run, rank, op, operand, text, path)
-    if not all(isinstance(a, Number) and a.kind in ("float", "np.float", "int", "bool") for a in value) or _rounded(
+    if not all(isinstance(a, Number) and a.kind in ("float", "np.float", "int", "bool") for a in value) or rounded(
         run, rank
     ):
         return None
@@ -114,7 +124,7 @@ def _judged(numbers: Numbers, tracer: Tracer, function: FunctionNode, rank: int,
 def _literal(run: Run, rank: int, op: Call, operand: int, text: str, path: str) -> Finding | None:
     """A float whose digits are known: here, or by the name of a constant."""
     exact = representable(text)
-    if not exact and _rounded(run, rank):
+    if not exact and rounded(run, rank):
         return None
     here = run.places[operand].root is Root.CONST
     called = describe(run.body, op.callee) or "Decimal"
@@ -195,7 +205,7 @@ def _computed(numbers: Numbers, tracer: Tracer, run: Run, rank: int, op: Call) -
     if arithmetic is None:
         return None
     money = [n for n in _names(run, arithmetic) if MONEY.search(n) and not RATIO.search(n)]
-    if not money or _rounded(run, rank):
+    if not money or rounded(run, rank):
         return None
     chain = tracer.chain(run.function, made, inner.args[0])
     message = f"the Decimal is made of a float that was computed from {money[0]}: the noise is already in its text"
@@ -226,30 +236,6 @@ def _names(run: Run, rank: int) -> list[str]:
                 .partition("'")[0]
             )
     return found
-
-
-def _rounded(run: Run, rank: int) -> bool:
-    """Whether what is built is rounded before anything else sees it."""
-    body = run.body
-    op = body.ops[rank]
-    if not isinstance(op, Call) or op.dst == NONE:
-        return False
-    users = consumers(body, rank)
-    methods = [
-        r for r, other in enumerate(body.ops)
-        if isinstance(other, Call) and (p := body.places[other.callee]).root is Root.TEMP and p.name == body.places[op.dst].name
-        and len(p.path) == 1 and p.path[0].value in ROUNDING
-    ]  # fmt: skip
-    if methods:
-        return True
-    steps = [body.ops[u] for u in users if not isinstance(body.ops[u], Store)]
-    calls = [step for step in steps if isinstance(step, Call)]
-    return bool(steps) and len(calls) == len(steps) and all(_last(run, step) in ROUNDING for step in calls)
-
-
-def _last(run: Run, call: Call) -> str:
-    """The last name of a callee."""
-    return describe(run.body, call.callee).rpartition(".")[2]
 
 
 def _finding(

@@ -56,7 +56,6 @@ from ._chains import Chain, Tracer, exactly, field_argument, floating
 from ._clashes import Clash, call_clash, operator_clash
 from ._edits import as_decimal, decimal_name, operand_edit
 from ._handlers import swallowed
-from ._near import Near
 from ._numbers import Numbers, argument, numbers_of
 from ._run import Run
 from ._values import (
@@ -64,6 +63,7 @@ from ._values import (
     all_decimal,
     all_float,
     constant,
+    has_decimal,
     has_float,
     word,
 )  # fmt: skip
@@ -88,10 +88,9 @@ class FloatDecimalMixing(Rule):
         numbers = numbers_of(project)
         if not numbers.exact:
             return
-        judge, near = _Judge(numbers), Near(project)
-        for function in project.functions():
-            if function in near:
-                yield from judge.function(function)
+        judge = _Judge(numbers)
+        for function in numbers.meeting:
+            yield from judge.function(function)
 
 
 class _Judge:
@@ -100,8 +99,8 @@ class _Judge:
     def __init__(self, numbers: Numbers) -> None:
         self.numbers = numbers
         self.project = numbers.project
-        self.floats = Tracer(numbers, floating)
-        self.exact = Tracer(numbers, exactly)
+        self.floats = Tracer(numbers, floating, tests=True)
+        self.exact = Tracer(numbers, exactly, tests=True)
 
     def function(self, function: FunctionNode) -> Iterator[Finding]:
         yield from self._defaults(function)
@@ -153,6 +152,8 @@ class _Judge:
             if certain
             else f"when the {word(frozenset(a for a in left if has_float(frozenset((a,)))))} arrives"
         )
+        both = all(has_float(side) and has_decimal(side) for side in (left, right))  # they may change together
+        unsure = both or (floats.doubtful and floats.declared)
         swallow = swallowed(self.project, function, rank)
         here = f"{clash.written}: {word(right)} with {word(left)} raises TypeError {how}"
         steps = [*floats.steps, *exact.steps, self.project.step(function, rank, here, clash.written)]
@@ -168,7 +169,7 @@ class _Judge:
         return Finding(
             rule=FloatDecimalMixing.id, path=function.path, line=line, column=column, end_line=end_line, end_column=end_column,
             message=message, symbol=function.symbol, severity=severity,
-            confidence=Confidence.CERTAIN if certain else Confidence.POSSIBLE if floats.doubtful and floats.declared else Confidence.LIKELY,
+            confidence=Confidence.CERTAIN if certain else Confidence.POSSIBLE if unsure else Confidence.LIKELY,
             proof=_distinct(steps), fix=self._fix(run, clash, floats, certain),
         )  # fmt: skip
 
@@ -323,7 +324,7 @@ class _Judge:
             rule=FloatDecimalMixing.id, path=function.path, line=line, column=column, end_line=end_line, end_column=end_column,
             message=f"float for {what}: it {ends}", symbol=function.symbol,
             severity=Severity.HIGH if raises else Severity.MEDIUM,
-            confidence=Confidence.POSSIBLE if chain.refuted else Confidence.LIKELY,
+            confidence=Confidence.POSSIBLE if chain.refuted or (chain.doubtful and chain.declared) else Confidence.LIKELY,
             proof=_distinct([*chain.steps, here, *after]), fix=Fix("display", title),
         )  # fmt: skip
 
@@ -357,6 +358,8 @@ def _readers(run: Run, name: str) -> list[int]:
             place = body.places[operand]
             if place.root is not Root.LOCAL or place.name != name or place.path:
                 continue
+            if isinstance(op, Call) and describe(body, op.callee) == "isinstance":
+                return []  # whatever is declared, other types are expected and answered
             if isinstance(op, Call) and describe(body, op.callee).rpartition(".")[2] in CONVERTERS:
                 continue
             if has_float(run.seen(rank, operand)):
