@@ -9,12 +9,30 @@ from auditor.facts.model import Call, Place, Select
 
 from . import _places as places
 from . import _transfer as transfer
-from ._functions import function_call
+from ._estimators import FITS, event, fitting
+from ._functions import by_role, function_call
 from ._linear import Linear
 from ._methods import method_call
 from ._sinks import FEATURE, FITTING, SPLITTING, Sink
-from ._state import UNKNOWN, Kind, State
-from ._values import NOTHING, Callee, Group, Literal, Member, Number, Outside, Table, Text, Type, Value, Window
+from ._state import UNKNOWN, Extent, Kind, Part, State
+from ._values import (
+    ANY,
+    NOTHING,
+    Callee,
+    Frame,
+    Group,
+    Literal,
+    Member,
+    Model,
+    Number,
+    Outside,
+    Ref,
+    Table,
+    Text,
+    Type,
+    Value,
+    Window,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from ._interpreter import Run
@@ -89,7 +107,11 @@ def call(run: Run, op: Call) -> Value:
         if found is not None:
             return found
         if name == "fit_transform" and arguments.positional:
-            return transfer.every_row(run.env.state(arguments.positional[0]), transfer.STATISTIC, run.here(name))
+            mark = run.here(name)._replace(until="fit")
+            return transfer.every_row(run.env.state(arguments.positional[0]), transfer.STATISTIC, mark)
+        role = run.analysis.roles.of_method(name, arguments)
+        if role is not None and not isinstance(base, State) and run.env.frame(base) is None:
+            return by_role(run, role, name, arguments)
         callee = places.attribute(run, base, name)
     else:
         callee = places.read(run, place)
@@ -143,6 +165,13 @@ def model_sink(run: Run, base: Value, name: str, arguments: Arguments) -> None:
         or not arguments.all()
     ):
         return
+    if not (isinstance(base, Ref) and isinstance(run.env.cell(base), Model)):
+        place = run.body.places[run.body.ops[run.op].callee]  # type: ignore[union-attr]  # only calls come here
+        model = (".".join(str(x) for x in (place.name, *(s.value for s in place.path[:-1]))), "")
+        if name in FITS:
+            fitting(run, name, arguments, model)
+        elif not isinstance(base, Outside | State):
+            event(run, "use", name, arguments, (("X", run.env.state(arguments.get(0, "X"))),), model)
     features_sink(run, name, arguments, 0)
 
 
@@ -151,6 +180,8 @@ def features_sink(run: Run, name: str, arguments: Arguments, position: int) -> N
     run.label(arguments.get(position + 1, "y"))
     value = arguments.get(position, "X")
     frame = run.env.frame(value) if value is not None else None
+    if frame is not None:
+        target_sink(run, name, frame, arguments.get(position + 1, "y"))
     if isinstance(value, State) and value.kind in (Kind.SERIES, Kind.ARRAY) and value.short == Linear():
         run.sink(Sink(FEATURE, "X", value, run.here(f"given to {name} as features", name), run.function.key))
     elif frame is not None and frame.chosen:
@@ -164,3 +195,19 @@ def features_sink(run: Run, name: str, arguments: Arguments, position: int) -> N
                     run.function.key,
                 )
             )
+
+
+def target_sink(run: Run, name: str, frame: Frame, label: Value | None) -> None:
+    """A column that a model has to predict and is given as well."""
+    if not isinstance(label, State) or len(label.names) != 1 or frame.picked or label.kind is Kind.TOP:
+        return
+    word = label.names[0]
+    held = frame.read(word)
+    known = word in dict(frame.columns) or not frame.closed
+    if word in frame.gone or not known or held.parts != label.parts or held.align != label.align or ANY in word:
+        return
+    mark = run.here(f'"{word}" is the label of {name}, and stands among its features', name)._replace(until="target")
+    told = max(label.parts, key=lambda p: len(p.trail)) if label.parts else Part()
+    part = Part(told.source, transfer.TARGET, Extent.SERIES, trail=told.trail).marked(mark)
+    sure = label.sure and frame.default.sure
+    run.sink(Sink(FEATURE, word, label.with_(parts=(part,), sure=sure), mark, run.function.key))

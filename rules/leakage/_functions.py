@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from auditor.project.models import Role
+
 from . import _transfer as transfer
+from ._estimators import EVENTS, learned
 from ._linear import ZERO, Linear, unknown
-from ._methods import doubtful
-from ._state import CONSTANT, DATA, UNKNOWN, Extent, Kind, State, blend
+from ._methods import beside, doubtful
+from ._roles import reach_of
+from ._state import CONSTANT, DATA, STACKED, UNKNOWN, Extent, Kind, Start, State, blend
 from ._values import ANY, NOTHING, Callee, Frame, Items, Literal, Member, Number, Outside, Table, Text, Value
 
 if TYPE_CHECKING:
@@ -15,40 +19,71 @@ if TYPE_CHECKING:
     from ._interpreter import Run
 
 OHLCV = ("open", "high", "low", "close", "volume")
+KEEPS_TAG = frozenset({"numpy.log", "numpy.log1p", "numpy.exp", "numpy.expm1", "numpy.nan_to_num", "numpy.asarray", "numpy.array"})
 NUMERIC_CASTS = frozenset({"builtins.int", "builtins.float", "builtins.round", "builtins.abs", "numpy.int64"})
 
 
-def function_call(run: Run, path: str, a: Arguments) -> Value:
+def function_call(run: Run, path: str, a: Arguments) -> Value:  # noqa: PLR0911 - one return for each kind of function
     """The value of calling the library function `path`."""
     special = SPECIAL.get(path)
     if special is not None:
         found: Value = special(run, a)
         return found
-    books = transfer.library()
     short = path.rpartition(".")[2]
     if short in PARAMETERS:
         return parameter(run, a, short)
-    entry = books.ahead.get(path)
-    if entry is not None:
-        return ahead(run, entry, a)
-    if path in books.all_rows:
-        return transfer.every_row(rows_of(run, a), books.all_rows[path], run.here(short))
-    functions = books.functions
-    if path in functions["read"] or short in ("get_pair_dataframe", "get_analyzed_dataframe", "historic_ohlcv"):
-        return run.put("read", Frame())
+    role = run.analysis.roles.of(path, a)
+    if role is not None:
+        made = learned(run, role, path, a) if role.name in EVENTS else by_role(run, role, short, a)
+        if made is not None:
+            return made
+    functions = transfer.library().functions
     if path in functions["constant"]:
         return constant_rows(run, a, short)
     if path in functions["reduce"]:
         return reduced(run, a, short)
+    for word, start in (("offset", Start.OFFSET), ("scale", Start.SCALE), ("state", Start.STATE)):
+        if path in functions[word]:
+            return transfer.cumulative(rows_of_values(run, a.positional[:1]), start, run.here(short))
     if path in functions["rowwise"]:
         return rowwise(run, path, a)
-    if books.indicator(path):
-        return indicator(run, a)
     if path.partition(".")[0] in ("numpy", "scipy", "math") and not any(run.env.state(v).parts for v in a.all()):
         return CONSTANT
     if path.startswith("builtins.") or not any(run.env.state(v).parts for v in a.all()):
         return UNKNOWN if path.startswith("builtins.") else outside_value(a)
     return doubtful(rows_of(run, a))
+
+
+def by_role(run: Run, role: Role, name: str, a: Arguments) -> Value:
+    """The value of a function that the model knows."""
+    family = str(role.attributes.get("rule", transfer.INDICATOR))
+    mark = run.here(role.note or name, name)
+    if role.name == "market":
+        return run.put("read", Frame())
+    if role.name == "lagged":
+        return _informative(run, a)
+    if role.name == "trails":
+        return indicator(run, a)
+    if role.name == "begins":
+        start = {"offset": Start.OFFSET, "scale": Start.SCALE}.get(str(role.attributes["start"]), Start.STATE)
+        return transfer.started(indicator(run, a), start, mark)
+    if role.name == "warms":
+        return transfer.also(indicator(run, a), family, Extent.WARMUP, mark._replace(until="library"))
+    state = indicator(run, a) if family == transfer.INDICATOR else rows_of_values(run, a.all()).with_(smooth=False)
+    if state.kind is Kind.WINDOW:
+        result = state
+    elif role.name == "whole":
+        result = transfer.every_row(state, family, mark)
+    else:
+        result = transfer.moved(state, reach_of(role, a), family, mark)
+    if role.attributes.get("gives") == "numbers":
+        return result.with_(kind=Kind.SCALAR if result.kind is not Kind.WINDOW else Kind.WINDOW, head=ZERO, short=ZERO)
+    if role.attributes.get("gives") == "positions":
+        rows = result if state.kind is Kind.WINDOW else result.with_(kind=Kind.POSITION, head=ZERO, short=ZERO)
+        return run.put(name, Items((rows, Literal("some"))))
+    if "column" not in role.attributes:
+        return result
+    return run.put(name, Frame(((str(role.attributes["column"]), result),), state))
 
 
 def outside_value(a: Arguments) -> Value:
@@ -67,13 +102,19 @@ def rowwise(run: Run, path: str, a: Arguments) -> Value:
         frame := run.env.frame(a.positional[0] if a.positional else NOTHING)
     ):
         return run.put("copy", frame)
-    if path in ("builtins.list", "builtins.tuple") and a.positional:
+    if path in ("builtins.list", "builtins.tuple") and not a.positional:
+        return run.put("list", Items(()))
+    if path in ("builtins.list", "builtins.tuple"):
         cell = run.env.cell(a.positional[0])
         return run.put("list", cell) if isinstance(cell, Items) else a.positional[0]
     values = a.all()
     if path == "functools.reduce" and len(a.positional) > 1:
         values = a.positional[1:]
     result = rows_of_values(run, values)
+    if short_name(path) in STACKING and sum(bool(s.parts) for s in listed_rows(run, a)) > 0:
+        result = result.with_(tag=STACKED)
+    elif path in KEEPS_TAG and isinstance(a.positional[0] if a.positional else None, State):
+        result = result.with_(tag=run.env.state(a.positional[0]).tag)
     if (
         path.rpartition(".")[0] == "numpy"
         and result.kind in (Kind.SERIES, Kind.TOP)
@@ -81,6 +122,20 @@ def rowwise(run: Run, path: str, a: Arguments) -> Value:
     ):
         return transfer.to_array(result, run.here(path.rpartition(".")[2]))
     return result
+
+
+STACKING = frozenset({"array", "asarray", "vstack", "stack"})
+
+
+def short_name(path: str) -> str:
+    return path.rpartition(".")[2] if path.startswith("numpy.") else ""
+
+
+def listed_rows(run: Run, a: Arguments) -> list[State]:
+    """The rows in a list that is given as the first argument: each stands beside the others."""
+    cell = run.env.cell(a.positional[0]) if a.positional else None
+    states = [run.env.state(item) for item in cell.items] if isinstance(cell, Items) else []
+    return [] if any(run.env.state(i).kind is Kind.SCALAR for i in (cell.items if isinstance(cell, Items) else ())) else states
 
 
 def rows_of_values(run: Run, values: tuple[Value, ...]) -> State:
@@ -110,9 +165,21 @@ def reduced(run: Run, a: Arguments, name: str) -> Value:
     """A statistic; of several values row by row (`max(a, b)`), or across columns, it is none."""
     across = a.get(1, "axis") == Number(Linear(1))
     state = rows_of_values(run, a.positional[:1])
+    if state.tag == STACKED and a.get(1, "axis") == Number(ZERO):
+        return state.with_(tag="")
+    clamped = _clamped(a) if name in ("max", "min", "minimum", "maximum") else None
+    if clamped is not None:
+        return clamped
     if across or (name in ("max", "min") and len(a.positional) > 1):
         return rows_of_values(run, a.positional)
     return transfer.statistic(state, run.here(name)) if state.parts else _least(a)
+
+
+def _clamped(a: Arguments) -> Value | None:
+    """`min(i + 1, n - 1)`: the form that moves with a loop; the other one only holds it inside."""
+    forms = [v.form for v in a.positional if isinstance(v, Number)]
+    moving = [f for f in forms if any(transfer.is_step(symbol) for symbol, _ in f.terms)]
+    return Number(moving[0]) if len(forms) == len(a.positional) and len(moving) == 1 else None
 
 
 def _least(a: Arguments) -> Value:
@@ -133,35 +200,6 @@ def indicator(run: Run, a: Arguments) -> State:
     if result.direction < 0:
         return transfer.unordered(result)
     return result.with_(kind=Kind.SERIES, smooth=False)
-
-
-def ahead(run: Run, entry: Any, a: Arguments) -> Value:
-    """A library function that looks ahead by a number of rows."""
-    state = (
-        indicator(run, a)
-        if "column" in entry or entry["family"] == "leaky-indicator"
-        else rows_of_values(run, a.positional[:1])
-    )
-    form = _ahead_form(entry, a)
-    if any(a.flag(word) is False and word in a.keywords for word in entry.get("unless", ())):
-        form = ZERO
-    name = str(entry["path"]).rpartition(".")[2]
-    result = transfer.moved(state, form, entry["family"], run.here(name))
-    if "column" not in entry:
-        return result
-    return run.put(name, Frame(((entry["column"], result),), state))
-
-
-def _ahead_form(entry: Any, a: Arguments) -> Linear | None:
-    times, plus, by = float(entry.get("times", 1)), float(entry.get("plus", 0)), int(entry.get("by", 1))
-    given: Linear | None = ZERO
-    if "position" in entry or "keyword" in entry:
-        given = a.number(int(entry.get("position", -1)), str(entry.get("keyword", "")), entry.get("default"))
-    if given is None:
-        return None
-    if not given.terms:
-        return Linear(int(given.constant * times + plus) // by + int(entry.get("extra", 0)))
-    return given + Linear(int(plus)) if times == 1 and by == 1 else None
 
 
 # --- functions with an order of rows ----------------------------------------------------------------------------------
@@ -240,6 +278,26 @@ def _frame(run: Run, a: Arguments) -> Value:
     return run.put("frame", Frame((), (state if state.parts else DATA).with_(kind=Kind.SERIES)))
 
 
+def _factorize(run: Run, a: Arguments) -> Value:
+    codes = transfer.started(rows_of_values(run, a.positional[:1]), Start.STATE, run.here("factorize"))
+    return run.put("codes", Items((codes, Literal("some"))))
+
+
+def _timedelta(run: Run, a: Arguments) -> Value:
+    minutes: int | None = places_minutes(a.text(0, "value"))
+    for word, factor in (("minutes", 1), ("hours", 60), ("days", 1440), ("weeks", 10080)):
+        given = a.number(-1, word)
+        if given is not None and not given.terms:
+            minutes = (minutes or 0) + given.constant * factor
+    return Literal("span", str(minutes)) if minutes is not None else Literal("span")
+
+
+def places_minutes(rule: str) -> int | None:
+    from ._places import minutes_of  # noqa: PLC0415 - places ask functions as well
+
+    return minutes_of(rule) if rule else None
+
+
 def _concat(run: Run, a: Arguments) -> Value:
     """`pd.concat`: side by side the columns of all; one below the other nothing is known of the order."""
     pieces = run.items(a.get(0, "objs") or NOTHING)
@@ -249,13 +307,15 @@ def _concat(run: Run, a: Arguments) -> Value:
     columns: dict[str, State] = {}
     default: State = DATA
     closed = True
-    for piece in pieces:
+    for rank, piece in enumerate(pieces):
         frame = run.env.frame(piece)
         if frame is None:
             state = run.env.state(piece)
-            columns.update(dict.fromkeys(state.names, state))
+            state = beside(state) if across else state
+            for name in state.names:
+                columns[name if name not in columns else f"{name} #{rank}"] = state
         else:
-            columns.update(frame.columns)
+            columns.update((name, beside(state) if across else state) for name, state in frame.columns)
             closed = closed and frame.closed
             default = frame.default
     result = Frame(tuple(sorted(columns.items())), default, closed=closed and bool(columns))
@@ -266,7 +326,7 @@ def _merge(run: Run, a: Arguments) -> Value:
     left, right = run.env.frame(a.get(0, "left") or NOTHING), run.env.frame(a.get(1, "right") or NOTHING)
     if left is None:
         return UNKNOWN
-    columns = {**dict(right.columns if right is not None else ()), **dict(left.columns)}
+    columns = {**{n: beside(s) for n, s in (right.columns if right is not None else ())}, **dict(left.columns)}
     return run.put("merge", Frame(tuple(sorted(columns.items())), left.default, left.head, left.direction, left.closed))
 
 
@@ -278,8 +338,9 @@ def _merge_asof(run: Run, a: Arguments) -> Value:
         return run.put("merge", left)
     mark = run.here("merge_asof")
     if a.text(-1, "direction", "backward") != "backward":
+        mark = mark._replace(until="nearest")
         right = right.each(lambda s: transfer.every_row(s, transfer.MERGE, mark, Extent.BUCKET))
-    columns = {**dict(right.columns), **dict(left.columns)}
+    columns = {**{name: beside(state) for name, state in right.columns}, **dict(left.columns)}
     return run.put("merge", Frame(tuple(sorted(columns.items())), left.default, left.head, left.direction))
 
 
@@ -346,7 +407,12 @@ def _range(run: Run, a: Arguments) -> Value:
 
 def _length(run: Run, a: Arguments) -> Value:
     items = run.items(a.positional[0]) if a.positional else None
-    return Number(Linear(len(items))) if items is not None else Number(unknown(run.unique("rows"), 0))
+    if items is not None:
+        return Number(Linear(len(items)))
+    state = run.env.state(a.positional[0]) if a.positional else UNKNOWN
+    if not state.parts or state.kind in (Kind.TOP, Kind.OTHER):
+        return Number(unknown(run.unique("count"), 0))
+    return Number(transfer.length(state))
 
 
 def _integer(run: Run, a: Arguments) -> Value:
@@ -370,9 +436,10 @@ def _getattr(run: Run, a: Arguments) -> Value:
     from ._places import attribute  # noqa: PLC0415 - places ask functions as well
 
     name = a.positional[1] if len(a.positional) > 1 else NOTHING
-    return (
-        attribute(run, a.positional[0], name.pattern) if isinstance(name, Text) and ANY not in name.pattern else UNKNOWN
-    )
+    if isinstance(name, Text) and ANY not in name.pattern:
+        return attribute(run, a.positional[0], name.pattern)
+    owner = a.positional[0] if a.positional else NOTHING
+    return Outside(f"{owner.path}.{ANY}") if isinstance(owner, Outside) else UNKNOWN
 
 
 def _super(run: Run, a: Arguments) -> Value:
@@ -384,12 +451,12 @@ SPECIAL: dict[str, Any] = {
     "numpy.hstack": _concatenate, "numpy.append": _append, "numpy.insert": _insert, "numpy.flip": _flip,
     "numpy.flipud": _flip, "builtins.reversed": _reversed, "pandas.Series": _series, "pandas.DataFrame": _frame,
     "pandas.concat": _concat, "pandas.merge": _merge, "pandas.merge_asof": _merge_asof,
-    "freqtrade.strategy.merge_informative_pair": _informative,
-    "freqtrade.strategy.strategy_helper.merge_informative_pair": _informative, "numpy.convolve": _convolve,
+    "numpy.convolve": _convolve,
     "numpy.interp": _interp, "pandas.cut": _cut, "pandas.api.indexers.FixedForwardWindowIndexer": _indexer,
     "builtins.zip": _loop("zip"), "builtins.enumerate": _loop("enumerate"), "builtins.range": _range,
     "numba.prange": _range, "builtins.len": _length, "builtins.int": _integer, "numpy.vectorize": _apply_along,
-    "builtins.super": _super, "builtins.dict": _dict, "builtins.getattr": _getattr, "pandas.Grouper": lambda run,
+    "pandas.factorize": _factorize, "pandas.Timedelta": _timedelta, "pandas.to_timedelta": _timedelta,
+    "datetime.timedelta": _timedelta, "builtins.super": _super, "builtins.dict": _dict, "builtins.getattr": _getattr, "pandas.Grouper": lambda run,
     a: Literal("time", "bucket"),
 }  # fmt: skip
 

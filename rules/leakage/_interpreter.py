@@ -38,6 +38,7 @@ from auditor.facts.model import (
     Opaque,
     Place,
     Return,
+    Root,
     Store,
     Table,
     Unary,
@@ -47,10 +48,11 @@ from auditor.facts.model import (
 from auditor.project.symbols import FunctionNode, Variable
 
 from . import _places as places
+from . import _transfer as transfer
 from ._calls import call
 from ._linear import Linear, unknown
-from ._sinks import LABEL_NAMES, Sink, column_sink
-from ._state import UNKNOWN, Kind, Mark, Start, State, blend
+from ._sinks import LABEL_NAMES, POSITIONS, PROFIT, Sink, column_sink
+from ._state import CHANGE, CONSTANT, EARNED, POSITION, UNKNOWN, Event, Extent, Kind, Mark, Part, Start, State, blend
 from ._values import (
     ANY,
     NOTHING,
@@ -77,6 +79,7 @@ if TYPE_CHECKING:
 PASSES = 2  # of a loop, before what still changes is unknown
 MAX_VISITS = 5
 MAX_TEXTS = 64
+MAX_EVENTS = 64  # at one operation
 LITERALS = {"True": True, "False": False}
 
 
@@ -87,6 +90,7 @@ class Outcome(NamedTuple):
     end: Environment
     sinks: tuple[Sink, ...]
     labels: frozenset[str]  # columns that are used as what a model has to predict
+    events: tuple[Event, ...] = ()  # of the learning, in program order
 
 
 class Run:
@@ -104,6 +108,7 @@ class Run:
         self.counter = 0
         self.labels: set[str] = set()
         self.callees: set[tuple[str, int]] = set()
+        self.events: dict[int, list[Event]] = {}
 
     # --- where we are ---
     def here(self, note: str, name: str = "") -> Mark:
@@ -149,6 +154,12 @@ class Run:
         key = (self.op, found.kind, found.name, found.mark.line)
         self.sinks[key] = found
 
+    def event(self, found: Event) -> None:
+        """Something that happened at the current operation; what a later pass of a loop says replaces it."""
+        known = self.events.setdefault(self.op, [])
+        if found not in known and len(known) < MAX_EVENTS:
+            known.append(found)
+
     def label(self, value: Value | None) -> None:
         """A value that a model has to predict: the columns that it was read from are labels."""
         frame = self.env.frame(value) if value is not None else None
@@ -156,6 +167,31 @@ class Run:
             self.labels.update(value.names)
         elif frame is not None and frame.chosen:
             self.labels.update(name for name, _ in frame.columns)
+
+    def takes_position(self, name: str, state: State) -> bool:
+        """Whether a name says that rows are decisions, and they are made with the close of their own row."""
+        return bool(POSITIONS.match(name)) and state.kind in (Kind.SERIES, Kind.ARRAY) and state.reach() == 0 and bool(
+            state.parts
+        ) and any(part.reach == Linear() for part in state.parts)
+
+    def profit(self, state: State, name: str) -> None:
+        """A profit that a signal of a row earns with the return that ends at it."""
+        mark = self.here(name)
+        trail = state.parts[0].trail or (mark,)
+        part = Part(state.parts[0].source, transfer.PROFIT, Extent.SERIES, trail=trail)
+        self.sink(Sink(PROFIT, name, state.with_(parts=(part,)), mark, self.function.key))
+
+    def conditions(self) -> list[State]:
+        """What the branches around the current operation tested, where it depends on the step of a loop."""
+        flow = self.analysis.project.flow(self.function)
+        found: list[State] = []
+        for rank, _ in flow.guards(flow.block_of(self.op)):
+            branch = self.body.ops[rank]
+            if isinstance(branch, Branch):
+                state = self.state(branch.test)
+                if any(part.reach is not None and part.reach.terms for part in state.parts):
+                    found.append(state)
+        return found
 
     def sink_column(self, ref: Ref, name: str, state: State) -> None:
         kind = column_sink(name)
@@ -184,7 +220,8 @@ class Run:
                 if known is None:
                     entry[target] = env
                 else:
-                    widen = visits.get(target, 0) >= PASSES
+                    back = target in rank and rank[target] <= rank[index]
+                    widen = back and visits.get(target, 0) >= PASSES
                     merged = known.merge(env, f"{self.function.path}:{self.function.index}:{target}", widen=widen)
                     if merged.same(known):
                         continue
@@ -195,7 +232,8 @@ class Run:
         end = self.end if self.end is not None else self.env
         value = self.returned if self.returned is not None else NOTHING
         sinks = tuple(self.sinks[key] for key in sorted(self.sinks))
-        return Outcome(value, end, sinks, frozenset(self.labels))
+        events = tuple(event for key in sorted(self.events) for event in self.events[key])
+        return Outcome(value, end, sinks, frozenset(self.labels), events)
 
     def _block(self, block: Block) -> list[tuple[int, Environment]]:
         """Run a block; the environments that it hands on, by target."""
@@ -297,6 +335,11 @@ def _store(run: Run, op: Store) -> None:
     destination = run.body.places[op.dst]
     if not destination.path and LABEL_NAMES.match(str(destination.name)):
         run.label(run.value(op.src))
+    if not destination.path and destination.root is not Root.TEMP:
+        value = run.value(op.src)
+        if isinstance(value, State) and run.takes_position(str(destination.name), value):
+            _put(run, op.dst, value.with_(tag=POSITION))
+            return
     if destination.path and destination.path[-1].value == NONE:  # an item of a comprehension
         _append(run, destination, run.value(op.src))
         return
@@ -307,7 +350,7 @@ def _append(run: Run, destination: Place, value: Value) -> None:
     base = places.read(run, Place(destination.root, destination.name, destination.path[:-1]))
     cell = run.env.cell(base)
     if isinstance(base, Ref) and isinstance(cell, Items):
-        items = tuple(dict.fromkeys((*cell.items, value)))[:16]
+        items = tuple(dict.fromkeys((*cell.items, places.listed(run, cell, value))))[:16]
         run.env.cells[base.cell] = Items(items, exact=False)
 
 
@@ -338,6 +381,8 @@ def _unary(run: Run, op: Unary) -> None:
 
 
 def _negated(value: Value) -> Value:
+    if _is_length(value):
+        return Literal("bool", "False")
     if isinstance(value, Literal) and value.kind == "bool":
         return Literal("bool", str(value.text != "True"))
     return Literal("bool", "True") if value == NOTHING else Literal("some")
@@ -353,7 +398,15 @@ def arithmetic(run: Run, word: str, left: Value, right: Value) -> Value:
         if word == "+":
             return Text(_pattern(left) + _pattern(right))
         return Text(ANY) if word == "%" else run.env.state(left)
+    stamped = _stamped(run, word, left, right)
+    if stamped is not None:
+        return stamped
     ends = [run.items(left), run.items(right)]
+    if word == "*" and ends[0] and isinstance(right, Number):
+        times = 0 if right.form.terms else right.form.constant
+        if 0 < times * len(ends[0]) <= MAX_TEXTS:
+            return run.put("repeated", Items(tuple(ends[0]) * times))
+        return CONSTANT.with_(kind=Kind.ARRAY, rows=right.form) if len(ends[0]) == 1 else run.put("many", Items(tuple(ends[0]), exact=False))
     if word == "+" and ends[0] is not None and ends[1] is not None:
         return run.put("sum", Items((*ends[0], *ends[1])))
     if not _rows(run, left) and not _rows(run, right):
@@ -364,16 +417,76 @@ def arithmetic(run: Run, word: str, left: Value, right: Value) -> Value:
         if frame is not None:
             return run.put("frame", frame.each(lambda s: blend((s, other), s.kind)))
     one, two = run.env.state(left), run.env.state(right)
-    result = blend((one, two))
+    if word == "-" and _is_length(left) and two.kind is Kind.ARRAY and not two.parts and two.rows is not None:
+        part = Part(("", ""), transfer.STATISTIC, Extent.SERIES).marked(run.here("rows until the end"))
+        return State((part,), Kind.ARRAY)
+    for rows, by in ((one, right), (two, left)):
+        form = places.linear(by)
+        if rows.kind is Kind.POSITION and form is not None and word in ("+", "-"):
+            return transfer.moved(rows, -form if word == "+" else form, transfer.ROW, run.here("position"))
+    one, two = _anchored(word, one, two)
+    result = blend((one, two)).with_(tag=_tag(word, one, two))
+    if result.tag == EARNED and {one.tag, two.tag} == {CHANGE, POSITION}:
+        result = result.each(lambda p: p.marked(run.here("signal times return", "return")))
     if not result.parts:
         result = result.with_(rows=one.rows or two.rows)
-    if (word == "-" and one.start is two.start is Start.OFFSET) or (
-        word == "/" and one.start is two.start is Start.SCALE
-    ):
-        result = result.with_(start=Start.NONE)
-    elif word == "/" and one.start is two.start is Start.OFFSET:
-        result = result.with_(start=Start.STATE)
     return result
+
+
+def _tag(word: str, one: State, two: State) -> str:
+    """What a profit is made of, after an operation."""
+    if word == "*" and {one.tag, two.tag} == {CHANGE, POSITION}:
+        return EARNED
+    if word in ("+", "-", "*", "/") and (not one.parts or not two.parts):
+        return one.tag or two.tag
+    if word in ("/", "-") and one.names == two.names and any(n.lower() in places.PRICES for n in one.names):
+        reaches = (_one_reach(one), _one_reach(two))
+        if reaches[0] == Linear() and reaches[1] is not None and (reaches[1].upper() or 0) < 0:
+            return CHANGE
+    if word in ("-", "+") and EARNED in (one.tag, two.tag):  # costs are taken off
+        return EARNED
+    return ""
+
+
+def _one_reach(state: State) -> Linear | None:
+    return state.parts[0].reach if len(state.parts) == 1 and state.parts[0].extent is Extent.EXACT else None
+
+
+def _stamped(run: Run, word: str, left: Value, right: Value) -> Value | None:
+    """A time moved by a span of time, or two spans together."""
+    spans = [int(v.text) if isinstance(v, Literal) and v.kind == "span" and v.text else None for v in (left, right)]
+    sign = {"+": 1, "-": -1}.get(word)
+    if spans[1] is None or sign is None:
+        return None
+    if spans[0] is not None:
+        return Literal("span", str(spans[0] + sign * spans[1]))
+    state = run.env.state(left)
+    if isinstance(left, Literal) and left.kind == "time":
+        before = int(left.text.partition("+")[2] or 0)
+        return Literal("time", f"stamp+{before + sign * spans[1]}")
+    if state.names and all(name.lower() in places.TIME_WORDS for name in state.names):
+        return Literal("time", f"stamp+{sign * spans[1]}")
+    return None
+
+
+LEVELS = {"-": (Start.OFFSET,), "/": (Start.SCALE,)}
+COMPARISONS = (Start.OFFSET, Start.SCALE)
+
+
+def _anchored(word: str, one: State, two: State) -> tuple[State, State]:
+    """Both sides without what cancels between them: the constant in a difference of two sums, the factor in a ratio of
+    two products, either in a comparison."""
+    if one.start is Start.NONE or two.start is Start.NONE:
+        return one, two
+    shared = {p.start for p in one.parts} & {p.start for p in two.parts} & {*LEVELS.get(word, COMPARISONS)}
+    if not shared:
+        return one, two
+    return transfer.without_start(one, *shared), transfer.without_start(two, *shared)
+
+
+def _is_length(value: Value) -> bool:
+    """Whether a number is how many rows there are, or differs from it by a constant."""
+    return isinstance(value, Number) and any(symbol.name.endswith(transfer.LENGTH) for symbol, _ in value.form.terms)
 
 
 def _rows(run: Run, value: Value) -> bool:
@@ -386,6 +499,9 @@ def _rows(run: Run, value: Value) -> bool:
 def _numbers(run: Run, word: str, left: Value, right: Value) -> Value:
     one, two = places.linear(left), places.linear(right)
     if one is None or two is None:
+        whole = one if one is not None else two
+        if word == "*" and whole is not None and whole.terms and whole.lower() == 0 and _is_share(left, right):
+            return Number(unknown(run.unique("share"), 0))
         return run.env.state(left) if isinstance(left, State) else Literal("some")
     given = any(isinstance(value, Number) and value.given for value in (left, right))
     if word == "+":
@@ -395,16 +511,24 @@ def _numbers(run: Run, word: str, left: Value, right: Value) -> Value:
     if word == "*" and (not one.terms or not two.terms):
         return Number(two.times(one.constant) if not one.terms else one.times(two.constant), given)
     if not one.terms and not two.terms and two.constant:
-        whole = {"//": one.constant // two.constant, "%": one.constant % two.constant}.get(word)
-        if whole is not None:
-            return Number(Linear(whole), given)
-    low, by = one.lower(), two.constant
+        result = {"//": one.constant // two.constant, "%": one.constant % two.constant}.get(word)
+        if result is not None:
+            return Number(Linear(result), given)
+    least, by = one.lower(), two.constant
     if word == "//" and not two.terms and by > 0:
         high = one.upper()
         return Number(
-            unknown(run.unique("part"), None if low is None else low // by, None if high is None else high // by)
+            unknown(run.unique("part"), None if least is None else least // by, None if high is None else high // by)
         )
     return Literal("some")
+
+
+def _is_share(left: Value, right: Value) -> bool:
+    """Whether one side is a fraction that the code states, or one that it is given."""
+    return any(
+        (isinstance(v, Literal) and v.kind in ("float", "some")) or (isinstance(v, State) and v.kind is Kind.OTHER)
+        for v in (left, right)
+    )
 
 
 def _pattern(value: Value) -> str:
@@ -418,12 +542,24 @@ def _pattern(value: Value) -> str:
 
 def _compare(run: Run, op: Compare) -> None:
     left, right = run.value(op.left), run.value(op.right)
-    if _rows(run, left) or _rows(run, right):
-        _put(run, op.dst, blend((run.env.state(left), run.env.state(right))))
+    if left != places.RUNMODE and (_rows(run, left) or _rows(run, right)):
+        _put(run, op.dst, blend(_anchored("<", run.env.state(left), run.env.state(right))))
         return
     word = OPERATORS[op.operator]
     result: Value = Literal("some")
     settled = (Number, Text, Literal)
+    if left == places.RUNMODE:
+        names = [_mode(value) for value in run.items(right) or [right]]
+        holds = places.in_backtest(word, [name for name in names if name]) if all(names) else None
+        _put(run, op.dst, Literal("some") if holds is None else Literal("bool", str(holds)))
+        return
+    lengthy = _short(word, left, right)
+    if lengthy is not None:
+        _put(run, op.dst, Literal("bool", str(lengthy)))
+        return
+    if isinstance(left, Literal) and left.kind == "time":
+        _put(run, op.dst, Literal("clock", f"{word} {_pattern(right)}"))
+        return
     if isinstance(left, settled) and isinstance(right, settled) and _decided(left) and _decided(right):
         if word in ("==", "is"):
             result = Literal("bool", str(left == right))
@@ -432,6 +568,24 @@ def _compare(run: Run, op: Compare) -> None:
     elif right == NOTHING and isinstance(left, Ref | Callee):
         result = Literal("bool", str(word in ("is not", "!=")))
     _put(run, op.dst, result)
+
+
+FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
+
+
+def _short(word: str, left: Value, right: Value) -> bool | None:
+    """What a comparison of the number of rows with a constant gives: a frame has more rows than a check asks for."""
+    if not _is_length(left):
+        left, right, word = right, left, FLIPPED.get(word, "")
+    if not _is_length(left) or not isinstance(left, Number) or left.form.terms[1:]:
+        return None
+    if not isinstance(right, Number) or any(not s.name.startswith("param:") for s, _ in right.form.terms):
+        return None
+    return {"<": False, "<=": False, "==": False, ">": True, ">=": True, "!=": True}.get(word)
+
+
+def _mode(value: Value) -> str:
+    return value.pattern if isinstance(value, Text) else value.path if isinstance(value, Outside) else ""
 
 
 def _decided(value: Value) -> bool:
@@ -542,7 +696,8 @@ def item_of(run: Run, source: Value, index: Linear | None = None) -> Value:
         low = places.linear(bounds[0]) if bounds else None
         high = places.linear(bounds[1]) if bounds else None
         top = None if high is None else high.upper()
-        return Number(unknown(run.unique("i"), None if low is None else low.lower(), None if top is None else top - 1))
+        bottom = None if low is None else low.lower()
+        return Number(unknown(run.unique(f"{rows_word(high)}i"), bottom, None if top is None else top - 1))
     if isinstance(source, Member) and source.name in ("zip", "enumerate"):
         place = unknown(run.unique("i"), 0)
         parts = [item_of(run, part, place) for part in run.items(source.base) or []]
@@ -554,10 +709,20 @@ def item_of(run: Run, source: Value, index: Linear | None = None) -> Value:
         return places.any_of(run, cell.items)
     if isinstance(cell, Dictionary):
         return places.any_of(run, tuple(Text(key) for key, _ in cell.entries))
+    if isinstance(source, State) and source.kind is Kind.POSITION:
+        return source
     if isinstance(source, State) and source.kind in (Kind.SERIES, Kind.ARRAY):
         form = index if index is not None else unknown(run.unique("i"), 0)
         return places.subscript(run, source, Number(form))
     return UNKNOWN
+
+
+def rows_word(high: Linear | None) -> str:
+    """The set of rows that a loop to this bound counts, as the name of its symbol says."""
+    for symbol, _ in high.terms if high is not None else ():
+        if symbol.name.endswith(transfer.LENGTH):
+            return f"[{symbol.name.removesuffix(transfer.LENGTH)}]:"
+    return ""
 
 
 def _row(run: Run, source: Member, place: Linear) -> Value:

@@ -10,8 +10,9 @@ from auditor.facts.model import Place
 
 from . import _places as places
 from . import _transfer as transfer
-from ._linear import ZERO, Linear
-from ._state import DATA, UNKNOWN, Extent, Kind, Start, State, blend
+from ._estimators import model_method
+from ._linear import ZERO, Linear, unknown
+from ._state import BUCKETS, CHANGE, DATA, EARNED, UNKNOWN, Cut, Extent, Kind, Part, Start, State, blend
 from ._values import (
     ANY,
     NOTHING,
@@ -21,6 +22,7 @@ from ._values import (
     Items,
     Literal,
     Member,
+    Model,
     Number,
     Outside,
     Ref,
@@ -53,7 +55,9 @@ def method_call(run: Run, owner: Place, base: Value, name: str, a: Arguments) ->
     if isinstance(base, Group):
         return group_method(run, base, name, a)
     if isinstance(base, Literal) and base.kind == "time":
-        return Literal("time", "bucket")
+        return places.clock(name, a.text(0, "freq"))
+    if isinstance(base, Literal) and base.kind == "span":
+        return base
     if isinstance(base, Text):
         return Text(ANY) if name in ("format", "lower", "upper", "replace", "strip", "join") else None
     if isinstance(base, Ref):
@@ -64,6 +68,8 @@ def method_call(run: Run, owner: Place, base: Value, name: str, a: Arguments) ->
             return list_method(run, base, cell, name, a)
         if isinstance(cell, Table):
             return dict_method(run, base, cell, name, a)
+        if isinstance(cell, Model):
+            return model_method(run, base, cell, name, a)
         return None
     if isinstance(base, Member):
         return member_method(run, base, name, a)
@@ -93,7 +99,7 @@ def rows_change(run: Run, name: str, a: Arguments) -> Callable[[State], State] |
     if name in ("ffill", "pad"):
         return transfer_fill(run, forward=True)
     if name in ("bfill", "backfill", "interpolate"):
-        return transfer_fill(run, forward=False)
+        return transfer_fill(run, forward=False, name="bfill" if name != "interpolate" else name)
     if name == "fillna":
         return fillna(run, a)
     if name in STARTS:
@@ -105,12 +111,12 @@ def rows_change(run: Run, name: str, a: Arguments) -> Callable[[State], State] |
     if name == "duplicated" and a.text(-1, "keep", "first") != "first":
         return lambda s: transfer.every_row(s, transfer.STATISTIC, mark)
     if name == "dropna":
-        return lambda s: s.with_(align="dropna")
+        return lambda s: s.narrowed(Cut("dropna", site=f"{mark.path}:{mark.line}"))
     return None
 
 
-def transfer_fill(run: Run, *, forward: bool) -> Callable[[State], State]:
-    mark = run.here("ffill" if forward else "bfill")
+def transfer_fill(run: Run, *, forward: bool, name: str = "bfill") -> Callable[[State], State]:
+    mark = run.here("ffill" if forward else name)
     return lambda s: transfer.forward_fill(s, mark) if forward else transfer.backward_fill(s, mark)
 
 
@@ -121,7 +127,7 @@ def fillna(run: Run, a: Arguments) -> Callable[[State], State]:
     if way in ("ffill", "pad"):
         return transfer_fill(run, forward=True)
     given = run.env.state(a.get(0, "value"))
-    return lambda s: blend((s, given), s.kind).with_(smooth=False)
+    return lambda s: blend((s, given), s.kind).with_(smooth=False, holes=False)
 
 
 def state_method(run: Run, owner: Place, state: State, name: str, a: Arguments) -> Value | None:  # noqa: PLR0911 - a table of methods
@@ -135,7 +141,9 @@ def state_method(run: Run, owner: Place, state: State, name: str, a: Arguments) 
         return state.with_(kind=Kind.SERIES)
     change = rows_change(run, name, a)
     if change is not None:
-        result = change(state)
+        if name in STARTS and state.tag == EARNED:
+            run.profit(state, name)
+        result = change(state).with_(tag=tag_after(state, name, a))
         if a.flag("inplace"):
             places.write(run, owner, result)
         return result
@@ -147,6 +155,8 @@ def state_method(run: Run, owner: Place, state: State, name: str, a: Arguments) 
         return transfer.to_array(state, run.here(name))
     if name in ("copy", "astype", "flatten", "ravel", "reshape"):
         return state
+    if name in ("add", "mul", "sub") and len(a.positional) == 1:
+        return arithmetic_method(run, name, state, a.positional[0])
     if name == "rename":
         word = a.get(0, "index")
         return state.with_(names=(word.pattern,)) if isinstance(word, Text) else state
@@ -163,16 +173,58 @@ def state_method(run: Run, owner: Place, state: State, name: str, a: Arguments) 
         way = a.text(-1, "method")
         if way in ("bfill", "backfill", "nearest"):
             return transfer.also(state, transfer.FILL, Extent.GAP, run.here(name))
-        return state.with_(align="")
+        return transfer.on_base(state)
+    if name in ("sum", "mean", "cumsum", "cumprod", "prod", "std") and state.tag == EARNED:
+        run.profit(state, name)
     if name in methods["reduce"]:
         return transfer.statistic(state, run.here(name))
     if name in ("head", "tail", "truncate", "sample", "drop", "drop_duplicates", "set_axis"):
-        return state.with_(align="?")
+        return state.narrowed(Cut(name, site=f"{run.function.path}:{run.here(name).line}"))
+    if name == "where" and isinstance(a.get(0, "cond"), Literal):
+        return within_clock(state, a.get(0, "cond"))
+    if name in ("where", "mask"):
+        found = blend((state, *(run.env.state(v) for v in a.all())), state.kind)
+        return found.with_(holes=len(a.positional) < 2 and "other" not in a.keywords)
+    if name in ("asfreq", "factorize"):
+        started = transfer.started(state, Start.STATE, run.here(name))
+        return started if name == "asfreq" else run.put(name, Items((started, Literal("some"))))
     if name in methods["rowwise"] or name in ("dropna", "get", "append"):
         return blend((state, *(run.env.state(v) for v in a.all())), state.kind)
     if state.kind in (Kind.OTHER, Kind.TOP) or state.unknown:
         return None
     return doubtful(blend((state, *(run.env.state(v) for v in a.all())), state.kind))
+
+
+OPPOSITES = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
+
+
+def within_clock(state: State, condition: Value | None) -> State:
+    """`where` by the time of day: rows of the head of each day, and later the rows behind it, which know that head."""
+    if not isinstance(condition, Literal) or condition.kind != "clock":
+        return state
+    word, _, hour = condition.text.partition(" ")
+    if state.within and state.within == f"{OPPOSITES.get(word)} {hour}" and word in (">", ">="):
+        return state.each(lambda p: replace(p, extent=Extent.EXACT, reach=ZERO, family="", site="", trail=()) if p.extent is Extent.BUCKET else p)
+    return state.with_(within=condition.text if word in ("<", "<=") else "")
+
+
+def tag_after(state: State, name: str, a: Arguments) -> str:
+    """Whether a change of the rows leaves what a profit is made of: the change of a price over the bar that ends at its
+    row, a position, or their product."""
+    if name in ("fillna", "dropna"):
+        return state.tag
+    by = a.number(0, "periods", 1)
+    if name in ("diff", "pct_change") and by is not None and (by.lower() or 0) >= 1:
+        exact = [part for part in state.parts if part.extent is Extent.EXACT]
+        if exact and all(part.reach == ZERO for part in exact) and any(n.lower() in places.PRICES for n in state.names):
+            return CHANGE
+    return ""
+
+
+def arithmetic_method(run: Run, name: str, state: State, other: Value) -> Value:
+    from ._interpreter import arithmetic  # noqa: PLC0415 - the interpreter asks methods as well
+
+    return arithmetic(run, {"add": "+", "mul": "*", "sub": "-"}[name], state, other)
 
 
 def doubtful(state: State) -> State:
@@ -199,7 +251,7 @@ def applied(run: Run, state: State, name: str, a: Arguments) -> Value:
         return found.with_(kind=state.kind) if found.kind is Kind.SCALAR else found
     if isinstance(function, Text) and name in ("transform", "agg", "aggregate"):
         return transfer.statistic(state, run.here(function.pattern))
-    return blend((state, run.env.state(function)), state.kind)
+    return blend((state, run.env.state(function)), state.kind).with_(align=state.align)
 
 
 # --- windows ----------------------------------------------------------------------------------------------------------
@@ -215,7 +267,12 @@ def window_of(run: Run, base: Value, name: str, a: Arguments) -> Window:
     forward = isinstance(given, Member) and given.name == "forward"
     width = places.linear(given.base) if isinstance(given, Member) else places.linear(given)
     flag = Literal("bool", str(center)) if center is not None else None
-    return Window(base, name, width, flag, forward)
+    if center and isinstance(given, Text):  # an offset: half of it in bars
+        minutes, base_minutes = places.minutes_of(given.pattern), run.env.state(base).timeframe
+        half = minutes // (2 * base_minutes) if minutes and base_minutes else None
+        width = Linear(2 * half + 1) if half is not None else unknown(run.unique("width"), 3)
+    before = a.text(-1, "closed") in ("left", "neither") and not center
+    return Window(base, name, width, flag, forward, before)
 
 
 def window_method(run: Run, window: Window, name: str, a: Arguments) -> Value:
@@ -238,9 +295,12 @@ def rolled(run: Run, state: State, window: Window) -> State:
     if window.kind == "rolling":
         if window.center is None:
             return transfer.unordered(state)
-        return transfer.rolling(
+        found = transfer.rolling(
             state, window.width, center=window.center.text == "True", forward=window.forward, mark=mark
         )
+        if not window.before:
+            return found
+        return transfer.shift(found, Linear(1), mark).with_(smooth=found.smooth)
     start = Start.CONVERGES if window.kind == "expanding" else Start.NONE
     return transfer.cumulative(state, start, mark)
 
@@ -252,14 +312,40 @@ def group_of(run: Run, base: Value, name: str, a: Arguments) -> Group:
     if name == "resample":
         rule = a.text(0, "rule")
         return Group(
-            base, "time", minutes_of(rule), a.text(-1, "label", "left"), a.text(-1, "closed", "left"), resampled=True
+            base, "time", places.minutes_of(rule), a.text(-1, "label", "left"), a.text(-1, "closed", "left"), resampled=True
         )
     key = a.get(0, "by")
     if key is None and "level" in a.keywords:
         level = a.keywords["level"]
         word = level.pattern.lower() if isinstance(level, Text) else ""
         return Group(base, "stamp" if level == Number(ZERO) or word in places.TIME_WORDS else _word_key(word))
-    return Group(base, group_key(run, key))
+    return Group(base, group_key(run, key), bucket_minutes(run, key))
+
+
+def bucket_minutes(run: Run, key: Value | None) -> int | None:
+    """How long the buckets of time of a key are, None where that is not known."""
+    if isinstance(key, Literal) and key.kind == "time":
+        digits = key.text.partition(":")[2]
+        return int(digits) if digits else None
+    lengths = [bucket_minutes(run, item) for item in run.items(key) or []] if key is not None else []
+    known = [length for length in lengths if length is not None]
+    return min(known) if known else None
+
+
+LENGTHS = {1: "minute", 60: "hour", 1440: "day", 10080: "week", 43200: "month"}
+
+
+def until(minutes: int | None, key: str) -> str:
+    """What has to end before the value of a bucket is known."""
+    if key == "run":
+        return "run"
+    return LENGTHS.get(minutes, f"bar of {minutes} minutes") if minutes else ""
+
+
+def span_of(state: State, minutes: int | None) -> int | None:
+    """How many base rows a bucket has."""
+    base = state.timeframe
+    return minutes // base if minutes and base and minutes % base == 0 else None
 
 
 def group_key(run: Run, key: Value | None) -> str:
@@ -267,7 +353,7 @@ def group_key(run: Run, key: Value | None) -> str:
     if isinstance(key, Text):
         return _word_key(key.pattern.lower())
     if isinstance(key, Literal) and key.kind == "time":
-        return "time" if key.text == "bucket" else "stamp"
+        return "time" if key.text.startswith("bucket") else "category" if key.text == "cycle" else "stamp"
     if isinstance(key, Outside | Member):
         return "time"
     items = run.items(key) if key is not None else None
@@ -287,16 +373,6 @@ def _word_key(word: str) -> str:
     if word in ASSETS:
         return "asset"
     return "stamp" if word in places.TIME_WORDS else "category"
-
-
-UNITS = {"min": 1, "t": 1, "h": 60, "d": 1440, "w": 10080, "s": 0, "m": 43200}
-
-
-def minutes_of(rule: str) -> int | None:
-    """Minutes of a resample rule such as `4h`."""
-    digits = rule.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
-    unit = UNITS.get(rule[len(digits) :].lower())
-    return None if unit is None or (digits and not digits.isdigit()) else int(digits or 1) * unit
 
 
 def group_method(run: Run, group: Group, name: str, a: Arguments) -> Value:
@@ -335,17 +411,40 @@ def group_rows(run: Run, group: Group, state: State, name: str, a: Arguments) ->
         return state.with_(kind=Kind.SERIES)
     if name in methods["bucket"]:
         extent = Extent.BUCKET if group.key in ("time", "run") else Extent.SERIES
-        changed = transfer.every_row(state, transfer.STATISTIC, mark, extent)
-        return changed if whole else changed.with_(align=transfer.BUCKETS)
+        mark = mark._replace(until=until(group.minutes, group.key))
+        span = span_of(state, group.minutes)
+        changed = transfer.every_row(state, transfer.STATISTIC, mark, extent, span)
+        return changed if whole else changed.narrowed(BUCKETS)
     return transfer.unordered(state)
 
 
+def ended_with(part: Part, span: int | None) -> Part:
+    """A bucket inside of one that is at least as long and stamped with its end."""
+    if part.extent is Extent.BUCKET and part.span is not None and span is not None and span % part.span == 0:
+        return Part(part.source, reach=part.reach, doubt=part.doubt)
+    return part
+
+
+UPWARD = frozenset({"ffill", "pad", "asfreq", "first"})
+
+
 def resampled(run: Run, group: Group, state: State, name: str) -> State:
-    """A bucket of time under its label: left-labelled, the row stands before what it holds."""
-    if name in ("first", "asfreq") or group.label == "right":
+    """A bucket of time under its label: left-labelled, the row stands before what it holds. Filling methods go to a
+    shorter timeframe."""
+    if name in ("interpolate", "bfill", "backfill", "nearest"):
+        return transfer.backward_fill(state.with_(smooth=False), run.here(f"resample {name}", name))
+    mark = run.here(f"resample {name}", name)._replace(until=until(group.minutes, group.key))
+    if name == "asfreq":
+        return transfer.started(state, Start.STATE, mark).with_(timeframe=group.minutes)
+    if name in UPWARD:
         return state.with_(timeframe=group.minutes)
-    changed = transfer.every_row(state, transfer.MERGE, run.here(f"resample {name}", name), Extent.BUCKET)
-    return changed.with_(timeframe=group.minutes, align=transfer.BUCKETS)
+    if group.label == "right":
+        span = span_of(state, group.minutes)
+        inner = state.each(lambda p: ended_with(p, span))
+        ended = inner if group.closed == "right" else transfer.shift(inner, Linear(1), mark)
+        return ended.with_(timeframe=group.minutes, holes=False)
+    changed = transfer.every_row(state, transfer.MERGE, mark, Extent.BUCKET, span_of(state, group.minutes))
+    return changed.with_(timeframe=group.minutes).narrowed(BUCKETS)
 
 
 # --- frames -----------------------------------------------------------------------------------------------------------
@@ -374,6 +473,8 @@ def frame_method(run: Run, owner: Place, ref: Ref, name: str, a: Arguments) -> V
         return frame_apply(run, frame, a, across=across)
     if name in ("get", "pop"):
         key = a.get(0, "key")
+        if name == "pop" and isinstance(key, Text):
+            run.env.cells[ref.cell] = frame.drop([key.pattern])
         return frame.read(key.pattern) if isinstance(key, Text) else UNKNOWN
     if name == "to_numpy":
         return transfer.to_array(frame.whole(), run.here(name))
@@ -384,6 +485,8 @@ def frame_method(run: Run, owner: Place, ref: Ref, name: str, a: Arguments) -> V
     change = rows_change(run, name, a)
     if change is not None and not across:
         return _kept(run, ref, frame.each(change), a, name)
+    if name in ("filter", "select_dtypes", "xs"):
+        return run.put("frame", replace(frame, picked=True))
     return (
         run.put("frame", frame)
         if name in KEEPING
@@ -435,7 +538,7 @@ def _drop(run: Run, frame: Frame, a: Arguments) -> Frame:
         return frame
     names = [value.pattern] if isinstance(value, Text) else run.texts(value)
     if names is None:  # nobody knows which columns are left
-        return Frame((), frame.default, frame.head, frame.direction, frame.closed)
+        return Frame((), frame.default, frame.head, frame.direction, frame.closed, picked=True)
     run.labels.update(names)  # what is taken out of the features is what they are to predict
     dropped = frame.drop(names)
     return Frame(
@@ -483,10 +586,13 @@ def _reset_index(run: Run, frame: Frame, a: Arguments) -> Frame:
 
 
 def _joined(run: Run, frame: Frame, a: Arguments) -> Frame:
-    other = run.env.frame(a.get(0, "right") or a.get(0, "other") or NOTHING)
+    given = a.get(0, "right") or a.get(0, "other") or NOTHING
+    other = run.env.frame(given)
     if other is None:
+        if isinstance(given, State) and len(given.names) == 1:
+            return frame.write(given.names[0], beside(given))
         return frame
-    columns = {**dict(other.columns), **dict(frame.columns)}
+    columns = {**{name: beside(state) for name, state in other.columns}, **dict(frame.columns)}
     return Frame(
         tuple(sorted(columns.items())),
         frame.default,
@@ -495,6 +601,11 @@ def _joined(run: Run, frame: Frame, a: Arguments) -> Frame:
         frame.closed and other.closed,
         frame.chosen,
     )
+
+
+def beside(state: State) -> State:
+    """A column of another frame on the rows of this one."""
+    return transfer.on_base(state).with_(holes=True, smooth=False, kind=Kind.SERIES)
 
 
 FRAME_METHODS: dict[str, Any] = {
@@ -518,7 +629,11 @@ LOSING = frozenset(
 def list_method(run: Run, ref: Ref, cell: Items, name: str, a: Arguments) -> Value:
     if name == "append" and a.positional:
         exact = cell.exact and len(cell.items) < 16
-        run.env.cells[ref.cell] = Items((*cell.items, a.positional[0])[:64], exact)
+        items = tuple(  # the first values of a list that grows
+            transfer.without_start(item) if isinstance(item, State) and item.kind is Kind.SCALAR else item
+            for item in cell.items
+        )
+        run.env.cells[ref.cell] = Items((*items, places.listed(run, cell, a.positional[0]))[:64], exact)
     elif name == "extend" and a.positional:
         more = run.items(a.positional[0])
         run.env.cells[ref.cell] = Items(

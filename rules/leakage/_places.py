@@ -3,14 +3,16 @@ instances."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from auditor.facts.model import Const, Place, Root, Select, Selector
 from auditor.project.symbols import ClassNode, External, FunctionNode, Meaning, Module, Variable
 
 from . import _transfer as transfer
+from ._estimators import chosen_rows
 from ._linear import ZERO, Linear, unknown
-from ._state import CONSTANT, DATA, UNKNOWN, Kind, Part, State, blend
+from ._state import CONSTANT, DATA, FIXED, POSITION, UNKNOWN, Cut, Extent, Kind, Part, State, blend
 from ._values import (
     ANY,
     NOTHING,
@@ -22,6 +24,7 @@ from ._values import (
     Items,
     Literal,
     Member,
+    Model,
     Number,
     Outside,
     Ref,
@@ -42,6 +45,10 @@ TIME_WORDS = frozenset({"date", "datetime", "time", "timestamp", "open_time", "c
 PRICES = frozenset(
     {"open", "high", "low", "close", "volume", "price", "adj close", "adj_close", "vwap", "mid", "last", "bid", "ask"}
 )
+RUNMODE = Literal("runmode")  # how the engine runs: the analysis takes it for a backtest
+LIVE = frozenset({"live", "dry_run"})
+BATCH = frozenset({"backtest", "backtesting"})
+CONSTANTS = frozenset({"nan", "NaN", "NAN", "inf", "NA", "NaT", "pi", "e"})
 EVERYTHING = Slice(NOTHING, NOTHING, NOTHING)
 
 
@@ -141,8 +148,10 @@ def key_of(run: Run, selector: Selector) -> Value:
 
 def attribute(run: Run, value: Value, name: str) -> Value:
     """`value.name` where it is not called."""
+    if name == "runmode" or (value == RUNMODE and name in ("value", "name")):
+        return RUNMODE
     if isinstance(value, Outside):
-        return Outside(f"{value.path}.{name}")
+        return Outside(f"{value.path}.{name}") if name not in CONSTANTS else Literal("float", name)
     if isinstance(value, File):
         return meaning_value(run, run.analysis.symbols.attribute(value.module, name), name)
     if isinstance(value, Type):
@@ -152,9 +161,12 @@ def attribute(run: Run, value: Value, name: str) -> Value:
     if isinstance(value, State):
         return _state_attribute(run, value, name)
     if isinstance(value, Literal) and value.kind == "time":
-        return Literal("time", "bucket")
+        return clock(name, "")
     if isinstance(value, Member) and value.name == "dt":
-        return Literal("time", "bucket")
+        return clock(name, "")
+    if isinstance(value, Member) and value.name == "cat" and name == "codes":
+        mark = run.here("codes of the categories that occur", name)
+        return transfer.also(run.env.state(value.base), transfer.STATISTIC, Extent.WARMUP, mark)
     if isinstance(value, Group | Window):
         return subscript(run, value, Text(name))
     if isinstance(value, Number | Text | Literal) and name in ("value", "range", "days", "n"):
@@ -162,10 +174,44 @@ def attribute(run: Run, value: Value, name: str) -> Value:
     return UNKNOWN
 
 
+DAY = 1440
+CALENDAR = {"date": DAY, "day_name": 0, "normalize": DAY, "year": 365 * DAY}
+UNITS = {"min": 1, "t": 1, "h": 60, "d": DAY, "w": 7 * DAY, "s": 0, "m": 30 * DAY, "me": 30 * DAY, "ms": 30 * DAY, "b": DAY}
+
+
+def clock(name: str, rule: str) -> Literal:
+    """What an attribute or method makes of a time: the bucket that it falls into, with its minutes, or a place in a cycle
+    that comes again, such as the hour of the day."""
+    if name in ("floor", "ceil", "round", "to_period"):
+        minutes = minutes_of(rule)
+        return Literal("time", f"bucket:{minutes}" if minutes else "bucket")
+    if name in ("strftime", "isocalendar"):
+        return Literal("time", "bucket")
+    if name in CALENDAR:
+        return Literal("time", f"bucket:{CALENDAR[name]}" if CALENDAR[name] else "cycle")
+    if name in ("hour", "minute", "second", "dayofweek", "weekday", "day_of_week", "month", "day", "quarter", "dayofyear", "time"):
+        return Literal("time", "cycle")
+    return Literal("time", "stamp")
+
+
+def minutes_of(rule: str) -> int | None:
+    """Minutes of a rule such as `4h`, None for what is none."""
+    digits = rule.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-")
+    unit = UNITS.get(rule[len(digits) :].partition("-")[0].lower())
+    return None if unit is None or (digits and not digits.isdigit()) else int(digits or 1) * unit or None
+
+
+def timeframe_of(word: str) -> int | None:
+    """Minutes of a timeframe such as `5m` or `1h`, as exchanges write it."""
+    return minutes_of(f"{word[:-1]}min" if word[-1:] == "m" else word)
+
+
 def _cell_attribute(run: Run, ref: Ref, name: str) -> Value:
     cell = run.env.cells.get(ref.cell)
     if isinstance(cell, Instance):
         return instance_attribute(run, ref, cell, name)
+    if isinstance(cell, Model) and name in ("best_estimator_", "named_steps", "steps"):
+        return ref
     if not isinstance(cell, Frame):
         return Member(ref, name)
     if name in ACCESSORS:
@@ -178,7 +224,12 @@ def _cell_attribute(run: Run, ref: Ref, name: str) -> Value:
         return Member(ref, "columns")
     if name == "T":
         return run.put("T", cell.each(transfer.unordered))
-    if name in ("shape", "size", "ndim", "empty", "dtypes"):
+    if name == "shape":
+        rows = Number(transfer.length(cell.whole()))
+        return run.put("shape", Items((rows, Literal("some"))))
+    if name == "empty":
+        return Literal("bool", "False")
+    if name in ("size", "ndim", "dtypes"):
         return Literal("some")
     return cell.read(name)
 
@@ -210,7 +261,12 @@ def _state_attribute(run: Run, state: State, name: str) -> Value:
         return Literal("time", "stamp")
     if name == "T":
         return transfer.unordered(state)
-    if name in ("shape", "size", "name", "dtype", "empty", "columns", "ndim", "is_unique"):
+    if name == "shape" and state.parts:
+        rows = Number(transfer.length(state))
+        return run.put("shape", Items((rows, Literal("some"))))
+    if name == "empty":
+        return Literal("bool", "False") if state.kind is not Kind.TOP else Literal("some")
+    if name in ("size", "name", "dtype", "columns", "ndim", "is_unique"):
         return Literal("some")
     if state.kind is Kind.OTHER and name not in ("value", "real"):
         return column_of(state, name)
@@ -220,7 +276,7 @@ def _state_attribute(run: Run, state: State, name: str) -> Value:
 def column_of(state: State, name: str) -> State:
     """A member of a parameter of which it is not known that it is a frame."""
     parts = tuple(
-        Part((p.source[0], name), p.family, p.extent, p.reach, p.doubt, p.trail)
+        replace(p, source=(p.source[0], name))
         if p.source[0] and not p.source[1]
         else p
         for p in state.parts
@@ -230,6 +286,8 @@ def column_of(state: State, name: str) -> State:
 
 def subscript(run: Run, value: Value, key: Value) -> Value:
     """`value[key]`."""
+    if key == Text("runmode"):
+        return RUNMODE
     if isinstance(value, Ref):
         cell = run.env.cells.get(value.cell)
         if isinstance(cell, Frame):
@@ -248,7 +306,7 @@ def subscript(run: Run, value: Value, key: Value) -> Value:
             subscript(run, value.base, key), value.key, value.minutes, value.label, value.closed, value.resampled
         )
     if isinstance(value, Window):
-        return Window(subscript(run, value.base, key), value.kind, value.width, value.center, value.forward)
+        return Window(subscript(run, value.base, key), value.kind, value.width, value.center, value.forward, value.before)
     if isinstance(value, Outside) and value.path in ("numpy.r_", "numpy.c_"):
         return joined_rows(run, run.items(key) or [key])
     return UNKNOWN
@@ -272,17 +330,20 @@ def length_of(run: Run, value: Value) -> Linear | None:
 
 
 def frame_item(run: Run, ref: Ref, frame: Frame, key: Value) -> Value:
-    if isinstance(key, Text):
-        return frame.read(key.pattern)
+    if isinstance(key, Text | Literal):
+        return frame.read(key.pattern if isinstance(key, Text) else ANY)
     names = run.texts(key)
     if names is not None:
         columns = tuple((name, frame.read(name)) for name in sorted(set(names)))
         return run.put("columns", Frame(columns, frame.default, frame.head, frame.direction, closed=True, chosen=True))
     if isinstance(key, Slice):
         return run.put("rows", frame_rows(run, frame, key))
+    if isinstance(key, State) and key.kind is Kind.POSITION and key.align:
+        return run.put("fold", frame.each(lambda s: chosen_rows(s, key)))
     if isinstance(key, State) and key.parts:
-        return run.put("mask", frame)
-    return run.put("part", frame.each(lambda s: s.with_(sure=False)))
+        site = f"{run.function.path}:{run.here('mask').line}"
+        return run.put("mask", frame.each(lambda s: s.narrowed(Cut("mask", site=site))))
+    return run.put("part", replace(frame.each(lambda s: s.with_(sure=False)), picked=True))
 
 
 def frame_rows(run: Run, frame: Frame, key: Slice) -> Frame:
@@ -290,7 +351,7 @@ def frame_rows(run: Run, frame: Frame, key: Slice) -> Frame:
     if is_reversal(key):
         flipped = frame.each(transfer.reverse)
         return Frame(flipped.columns, flipped.default, ZERO, -frame.direction, frame.closed, frame.chosen)
-    lower, upper = bounds(key)
+    lower, upper = bounds(run, key)
     cut = frame.each(lambda s: transfer.cut(s, lower, upper, run.here("slice")))
     return Frame(cut.columns, cut.default, frame.head + (lower or ZERO), frame.direction, frame.closed, frame.chosen)
 
@@ -299,14 +360,18 @@ def is_reversal(key: Slice) -> bool:
     return key.step == Number(Linear(-1)) and key.lower == NOTHING and key.upper == NOTHING
 
 
-def bounds(key: Slice) -> tuple[Linear | None, Linear | None]:
+def bounds(run: Run, key: Slice) -> tuple[Linear | None, Linear | None]:
     """(lower, upper) of a slice; an upper bound of None is the end, a lower one of None is unknown."""
     lower = ZERO if key.lower == NOTHING else linear(key.lower)
     upper = None if key.upper == NOTHING else linear(key.upper)
+    if upper is None and key.upper != NOTHING:
+        upper = unknown(run.unique("bound"))
     return lower, upper
 
 
 def state_item(run: Run, state: State, key: Value) -> Value:
+    if state.kind is Kind.POSITION:
+        return state if not isinstance(key, Text) else Literal("some")
     if isinstance(key, Text) and state.kind is Kind.TOP and key.pattern.lower() in PRICES:
         return DATA.with_(sure=False, names=(key.pattern,))  # by its name a price, whatever holds it
     if isinstance(key, Text):
@@ -316,16 +381,36 @@ def state_item(run: Run, state: State, key: Value) -> Value:
             return transfer.reverse(state)
         if key.step not in (NOTHING, Number(Linear(1))):
             return transfer.unordered(state)
-        return transfer.cut(state, *bounds(key), run.here("slice"))
+        return transfer.cut(state, *bounds(run, key), run.here("slice"))
     if isinstance(key, Number):
         return transfer.element(state, key.form, run.here("index"))
+    if isinstance(key, State) and key.kind is Kind.POSITION and key.align:
+        return chosen_rows(state, key)
     items = run.items(key)
     if items:
         return state_item(run, state, items[0])
     if isinstance(key, State) and state.kind is Kind.OTHER:
         form = linear(key)
         return transfer.element(state, form, run.here("index")) if form is not None else state
-    return blend((state, run.env.state(key)), state.kind).with_(align="?")
+    return blend((state, run.env.state(key)), state.kind).narrowed(Cut("mask", site=f"{run.function.path}:{run.here('mask').line}"))
+
+
+def listed(run: Run, cell: Items, value: Value) -> Value:
+    """A value appended to a list, in step with the loop around it: as rows, with the reach as seen from its own row."""
+    if not isinstance(value, State | Literal | Number):
+        return value
+    state = blend([transfer.without_start(run.env.state(value)), *run.conditions()], Kind.SCALAR)
+    symbols = {s for part in state.parts for s, _ in (part.reach.terms if part.reach is not None else ()) if s.name.endswith(transfer.STEP)}
+    if len(symbols) != 1:
+        return value
+    step = symbols.pop()
+    if step.low is None:
+        return transfer.unordered(state).with_(kind=Kind.ARRAY)
+    before = 0
+    while before < len(cell.items) and not (isinstance(item := cell.items[before], State) and item.kind is Kind.ARRAY):
+        before += 1
+    position = Linear(before - step.low, ((step, 1),))
+    return transfer.stored(state, position, run.here("append")).with_(kind=Kind.ARRAY)
 
 
 def list_item(run: Run, cell: Items, key: Value) -> Value:
@@ -356,7 +441,22 @@ def table_item(run: Run, cell: Table, key: Value) -> Value:
     if isinstance(key, Text) and ANY not in key.pattern:
         found = cell.get(key.pattern)
         return found if found is not None else UNKNOWN
+    by_unknown = cell.get(ANY)  # written under a name that is not known, and read under one: the same
+    if by_unknown is not None:
+        return by_unknown
     return any_of(run, tuple(v for _, v in cell.entries)) if cell.exact else UNKNOWN
+
+
+def in_backtest(word: str, right: list[str]) -> bool | None:
+    """What a comparison of the run mode with these names gives in a backtest; None if that depends on more."""
+    names = {name.rpartition(".")[2].lower() for name in right}
+    if names & BATCH:
+        holds = True
+    elif names and names <= LIVE:
+        holds = False
+    else:
+        return None
+    return holds if word in ("==", "is", "in") else not holds if word in ("!=", "is not", "not in") else None
 
 
 def accessor_item(run: Run, member: Member, key: Value) -> Value:
@@ -378,7 +478,7 @@ def accessor_item(run: Run, member: Member, key: Value) -> Value:
             return row_of(run, frame.read(column.pattern), items[0], member.name)
         names = run.texts(column)
         if names is None:
-            return run.put("part", frame)
+            return run.put("part", frame if column == EVERYTHING else replace(frame, picked=True))
         chosen = Frame(
             tuple((n, frame.read(n)) for n in sorted(set(names))),
             frame.default,
@@ -388,6 +488,11 @@ def accessor_item(run: Run, member: Member, key: Value) -> Value:
             chosen=True,
         )
         return run.put("columns", chosen)
+    if isinstance(key, State) and key.kind is Kind.POSITION and key.align:
+        return run.put("fold", frame.each(lambda s: chosen_rows(s, key)))
+    if isinstance(key, State) and key.parts and key.kind in (Kind.SERIES, Kind.ARRAY):
+        site = f"{run.function.path}:{run.here('mask').line}"
+        return run.put("mask", frame.each(lambda s: s.narrowed(Cut("mask", site=site))))
     if isinstance(key, Slice) and member.name == "iloc":
         return run.put("rows", frame_rows(run, frame, key))
     if isinstance(key, Number) or (isinstance(key, State) and key.kind is Kind.OTHER):
@@ -404,8 +509,13 @@ def row_of(run: Run, state: State, key: Value, accessor: str) -> State:
             return state
         found = state_item(run, state, key)
         return found if isinstance(found, State) else UNKNOWN
+    if isinstance(key, State) and key.kind is Kind.POSITION and key.align:
+        return chosen_rows(state, key)
     if isinstance(key, State) and key.parts and key.kind is not Kind.SCALAR:
-        return state.with_(align="?")
+        return state.narrowed(Cut("mask", site=f"{run.function.path}:{run.here('mask').line}"))
+    numbers = [linear(item) for item in run.items(key) or []]
+    if numbers and all(form is not None and not form.terms for form in numbers):
+        return transfer.element(state, numbers[-1], run.here("index"))  # some rows, at fixed places
     form = linear(key) if accessor in ("iloc", "iat") or isinstance(key, Number) else None
     return transfer.element(state, form, run.here("index"))
 
@@ -430,8 +540,13 @@ def write(run: Run, place: Place, value: Value) -> None:
 def write_attribute(run: Run, base: Value, name: str, value: Value) -> None:
     cell = run.env.cell(base)
     if isinstance(base, Ref) and isinstance(cell, Instance):
+        if isinstance(value, State) and run.takes_position(name, value):
+            value = value.with_(tag=POSITION)
         run.env.cells[base.cell] = cell.write(name, value)
-    elif isinstance(base, Ref) and isinstance(cell, Frame) and name != "index":
+    elif isinstance(base, Ref) and isinstance(cell, Frame) and name == "index":
+        if isinstance(value, State | Literal):
+            run.env.cells[base.cell] = restamped(cell, value)
+    elif isinstance(base, Ref) and isinstance(cell, Frame):
         if name == "columns":
             run.env.cells[base.cell] = Frame(default=cell.whole().with_(sure=False), direction=cell.direction)
         elif name in dict(cell.columns):
@@ -473,7 +588,7 @@ def _write_rows(run: Run, owner: Place, state: State, key: Value, value: Value) 
     if first_rows and not given.parts:
         result = transfer.head_overwritten(state)
     elif isinstance(key, Slice):
-        lower, _ = bounds(key)
+        lower, _ = bounds(run, key)
         rows = given
         if given.kind is Kind.ARRAY and given.parts and lower != ZERO:
             rows = transfer.shift(given, lower, mark)
@@ -481,8 +596,11 @@ def _write_rows(run: Run, owner: Place, state: State, key: Value, value: Value) 
     elif isinstance(key, State) and key.kind is not Kind.SCALAR and key.kind is not Kind.OTHER:
         result = blend((state, key, given), state.kind)
     else:
+        tested = blend([given, *run.conditions()], given.kind)
+        if isinstance(key, Number) and not key.form.terms:
+            tested = transfer.without_start(tested)  # the first value of a recursion
         result = blend(
-            (state, transfer.stored(given, linear(key), mark)), Kind.ARRAY if state.kind is Kind.SCALAR else state.kind
+            (state, transfer.stored(tested, linear(key), mark)), Kind.ARRAY if state.kind is Kind.SCALAR else state.kind
         )
     if state.kind is Kind.SCALAR and not state.parts and result.kind is Kind.SCALAR:
         result = result.with_(kind=Kind.ARRAY)
@@ -519,17 +637,31 @@ def store_column(run: Run, ref: Value, name: str, value: Value, rows: Value | No
     given = aligned(run, frame, value)
     known = dict(frame.columns).get(name)
     pieces = [given]
-    if rows is not None and rows != EVERYTHING:
+    if isinstance(rows, Number) and rows.form.terms:
+        pieces = [transfer.stored(blend([given, *run.conditions()], given.kind), rows.form, run.here("store"))]
+    elif rows is not None and rows != EVERYTHING:
         condition = run.env.state(rows) if not isinstance(rows, Slice | Number) else CONSTANT
         pieces.append(
             condition.with_(head=ZERO, short=ZERO, direction=frame.direction) if condition.parts else condition
         )
     new = blend(pieces, Kind.SERIES).with_(direction=frame.direction, head=frame.head, short=ZERO, names=(name,))
-    new = new.with_(smooth=given.smooth and len(pieces) == 1)
+    if len(pieces) == 1:
+        tag = POSITION if run.takes_position(name, given) else FIXED if given.kind is Kind.SCALAR else given.tag
+        new = new.with_(smooth=given.smooth, tag=tag)
+    if name.lower() in TIME_WORDS and rows is None and (given.parts or isinstance(value, Literal)):
+        frame = restamped(frame, value)
     run.sink_column(ref, name, new)
     if rows is not None and rows != EVERYTHING and known is not None:
         new = blend((known, new), Kind.SERIES).with_(names=(name,))
     run.env.cells[ref.cell] = frame.write(name, new)
+
+
+def restamped(frame: Frame, value: Value) -> Frame:
+    """A frame whose rows got other times: when a bucket is known is no longer what its label says."""
+    later = value.text.partition("+")[2] if isinstance(value, Literal) and value.kind == "time" else ""
+    if isinstance(value, Literal) and value.kind == "time" and not later:
+        return frame
+    return frame.each(lambda s: transfer.restamped(s, int(later or 0)))
 
 
 def aligned(run: Run, frame: Frame, value: Value) -> State:

@@ -17,15 +17,20 @@ from ._state import Mark, State
 SIGNAL = "signal"
 FEATURE = "feature"
 INDICATOR = "indicator"
+PROFIT = "profit"
 
 _SIGNALS = re.compile(
     r"(buy|sell|entry|exit|enter|enter_(long|short)|exit_(long|short)|buy_tag|sell_tag|enter_tag|exit_tag|signals?|positions?|"
+    r"reference_price|spread_multiplier|"  # columns that the backtest of hummingbot's controllers reads row by row
     r"(long|short|buy|sell|entry|exit|trade|trading)_?(signals?|position|entry|exit)|signals?_[a-z0-9_*]+|[a-z0-9_*]+_signals?)\Z",
     re.IGNORECASE,
 )
 _OUTCOMES = re.compile(
     r"(ret|rets|returns?|pnl|profits?|perf|equity|gain|loss|future|fut|label|labels|target|targets|next|fwd|forward|outcome|true|actual|barrier)\Z",
     re.IGNORECASE,
+)
+POSITIONS = re.compile(
+    r"(signals?|positions?|pos|side|direction|holding|exposure|weights?|(long|short|trade|trading)_?(signals?|positions?))\Z", re.IGNORECASE
 )
 LABELS = re.compile(r"(&|y\Z|label|target|future|fut_|fwd|forward|next_|barrier|outcome)", re.IGNORECASE)
 DELAYED_LINES = re.compile(r"chikou|lagging", re.IGNORECASE)  # drawn shifted into the past by definition

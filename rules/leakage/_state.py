@@ -17,11 +17,14 @@ from ._linear import ZERO, Linear
 
 MAX_FORMS = 4  # incomparable reaches of one source and family; more are unknown
 MAX_MARKS = 24
+MAX_SITES = 6  # mistakes of one family in one value
 
 
 class Extent(enum.IntEnum):
-    """How a reach is known. Higher wins in a join."""
+    """How a reach is known. Higher wins in a join. START is no look-ahead: the value depends on where the loaded rows
+    begin."""
 
+    START = -1
     WARMUP = 0  # only rows before the first valid one
     EXACT = 1  # the reach is a number (or a form)
     GAP = 2  # until the next observation
@@ -34,6 +37,7 @@ class Kind(enum.Enum):
     ARRAY = "array"  # rows by position
     SCALAR = "scalar"
     WINDOW = "window"  # a trailing slice of the past
+    POSITION = "position"  # numbers of rows; the reach is that of the knowledge that the row is one of them
     PREDICTION = "prediction"
     OTHER = "other"
     TOP = "unknown"
@@ -64,33 +68,90 @@ class Mark(NamedTuple):
     call: bool = False
     given: bool = False
     columns: tuple[str, ...] = ()
+    until: str = ""  # what has to end before the value is known: day, hour, run; or what else the sentence needs
+    extent: str = ""  # the class of the reach in words, where it is no number
+
+
+class Event(NamedTuple):
+    """Something that happened to a model or to a set of rows; `_learning` says what the fields mean."""
+
+    kind: str
+    name: str
+    mark: Mark
+    model: str = ""
+    path: str = ""
+    values: tuple[tuple[str, State], ...] = ()
+    stated: tuple[tuple[str, str], ...] = ()
+    calls: tuple[Mark, ...] = ()
+    owner: tuple[str, int] = ("", 0)
+
+    def of(self, role: str) -> tuple[State, ...]:
+        return tuple(state for name, state in self.values if name == role)
+
+
+class Cut(NamedTuple):
+    """One step from a set of rows to a smaller or another one. `how`: slice (rows lower to upper by position), mask,
+    index, dropna, head, tail, sample, split (`key` is train or test), buckets, ?. `site` is where it is made: two sets of
+    rows are the same if their steps are."""
+
+    how: str
+    key: str = ""
+    lower: Linear | None = None
+    upper: Linear | None = None
+    site: str = ""
+
+
+MAX_CUTS = 8
+SOMEHOW = Cut("?")
+BUCKETS = Cut("buckets")  # one row for each bucket of time
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """`source` is (parameter, column), ("", "") for data that comes from no parameter. `family` is the rule that would
-    report the part, "" for a part that is causal. A reach of None is unknown. `doubt` says that a call which is not
-    modelled stands on the way."""
+    report the part, "" for a part that is causal, and `site` the place where it began to look ahead: two of them are two
+    mistakes. A reach of None is unknown. `doubt` says that a call which is not
+    modelled stands on the way. A part of extent START says how the value depends on the first loaded row; that of an
+    argument has a source that begins with `^`, so that it can be told from one that the callee makes. Of extent BUCKET,
+    `reach` is that of the values inside of the bucket, less what they were shifted by later, and `span` the number of base
+    rows that a bucket has, None where that is not known."""
 
     source: tuple[str, str] = ("", "")
     family: str = ""
     extent: Extent = Extent.EXACT
     reach: Linear | None = ZERO
     doubt: bool = False
+    start: Start = Start.NONE
+    span: int | None = None
+    site: str = field(default="", compare=False)
     trail: tuple[Mark, ...] = field(default=(), compare=False)
 
     @property
     def ahead(self) -> bool:
         """Whether the part is proven to look ahead."""
         if self.extent is not Extent.EXACT:
-            return True
+            return self.extent is not Extent.START
         low = None if self.reach is None else self.reach.lower()
         return low is not None and low >= 1
 
     def marked(self, mark: Mark, **changes: object) -> Part:
         part = replace(self, **changes)  # type: ignore[arg-type]  # the fields of this record
-        trail = (*self.trail, mark._replace(reach=part.reach if part.extent is Extent.EXACT else None))
+        if part.family and not part.site:
+            part = replace(part, site=f"{mark.path}:{mark.line}")
+        trail = (*self.trail, described(mark, part))
         return replace(part, trail=trail[:MAX_MARKS])
+
+
+WORDS = {
+    Extent.WARMUP: "first rows only", Extent.GAP: "to the next observation", Extent.BUCKET: "to the end of the bucket",
+    Extent.SERIES: "all rows",
+}  # fmt: skip
+
+
+def described(mark: Mark, part: Part) -> Mark:
+    """A step with the reach of the part after it."""
+    exact = part.extent is Extent.EXACT
+    return mark._replace(reach=part.reach if exact else None, extent=WORDS.get(part.extent, ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,19 +166,30 @@ class State:
     direction: int = 1
     head: Linear = ZERO
     short: Linear = ZERO
-    align: str = ""
+    align: tuple[Cut, ...] = ()  # from the rows that its source has to those that it has
     timeframe: int | None = None
-    start: Start = Start.NONE
     sure: bool = True
     smooth: bool = False  # a plain rolling result: its holes are the warm-up
+    holes: bool = False  # a condition took rows out of it
     names: tuple[str, ...] = ()  # columns that it was read from
     rows: Linear | None = None  # how many rows it has, where that is a number
+    tag: str = ""  # FIXED or STACKED rows; what a profit is made of: a CHANGE of price up to this row, a POSITION taken at it, what that EARNED
+    within: str = ""  # a condition on the time of day outside of which it holds nothing
 
     @property
     def extent(self) -> Extent:
         """The gravest extent; WARMUP only if nothing else looks ahead."""
-        found = [part.extent for part in self.parts if part.extent is not Extent.EXACT or part.ahead]
-        return max(found, default=Extent.EXACT)
+        return max((part.extent for part in self.parts if part.ahead), default=Extent.EXACT)
+
+    @property
+    def start(self) -> Start:
+        """How the value changes when older history is cut off."""
+        return max((part.start for part in self.parts), default=Start.NONE)
+
+    def narrowed(self, cut: Cut) -> State:
+        """The same values in fewer rows."""
+        align = (*self.align, cut)
+        return replace(self, align=align if len(align) <= MAX_CUTS else (SOMEHOW,))
 
     @property
     def unknown(self) -> bool:
@@ -144,6 +216,8 @@ class State:
         return replace(self, **changes)  # type: ignore[arg-type]  # the fields of this record
 
 
+FIXED, STACKED = "fixed", "stacked"  # a number on every row; rows of several series beside each other
+CHANGE, POSITION, EARNED = "change", "position", "earned"
 CONSTANT = State((), Kind.SCALAR)
 UNKNOWN = State((Part(reach=None),), Kind.TOP, direction=0, sure=False)
 DATA = State((Part(),))
@@ -151,20 +225,23 @@ DATA = State((Part(),))
 
 def merged(parts: Iterable[Part]) -> tuple[Part, ...]:
     """Parts without those that another one covers, in a fixed order. What is causal belongs to no family."""
-    groups: dict[tuple[tuple[str, str], str, Extent], list[Part]] = {}
+    groups: dict[tuple[tuple[str, str], str, Extent, str], list[Part]] = {}
     for part in parts:
         if part.extent is Extent.EXACT and part.family and part.reach is not None:
             high = part.reach.upper()
             if high is not None and high <= 0:
-                part = replace(part, family="", trail=())  # noqa: PLW2901 - the same part under its new name
+                part = replace(part, family="", site="", trail=())  # noqa: PLW2901 - the same part under its new name
         if part.extent is Extent.EXACT and part.reach is None and part.family:
-            part = replace(part, family="", trail=())  # noqa: PLW2901 - an unknown reach is nobody's mistake
-        if part.extent is not Extent.EXACT and part.reach != ZERO:
+            part = replace(part, family="", site="", trail=())  # noqa: PLW2901 - an unknown reach is nobody's mistake
+        if part.extent not in (Extent.EXACT, Extent.BUCKET) and part.reach != ZERO:
             part = replace(part, reach=ZERO)  # noqa: PLW2901 - only an exact reach is a number
-        groups.setdefault((part.source, part.family, part.extent), []).append(part)
+        groups.setdefault((part.source, part.family, part.extent, part.site), []).append(part)
     found: list[Part] = []
-    for key in sorted(groups, key=lambda k: (k[0], k[1], k[2])):
-        found.extend(_maximal(groups[key]))
+    counts: dict[tuple[object, ...], int] = {}
+    for key in sorted(groups):
+        counts[key[:3]] = counts.get(key[:3], 0) + 1
+        if counts[key[:3]] <= MAX_SITES:
+            found.extend(_maximal(groups[key]))
     return tuple(found)
 
 
@@ -172,6 +249,9 @@ def _maximal(parts: list[Part]) -> list[Part]:
     first = parts[0]
     if len(parts) == 1:
         return parts
+    if first.extent is Extent.BUCKET:
+        far = [p for p in parts if p.reach is not None and all(q.reach is None or p.reach.covers(q.reach) for q in parts)]
+        return [min(far or parts, key=_story)]
     if first.extent is not Extent.EXACT:
         return [min(parts, key=_story)]
     if any(part.reach is None for part in parts):
@@ -184,7 +264,7 @@ def _maximal(parts: list[Part]) -> list[Part]:
         kept = [other for other in kept if not reach.covers(other.reach or ZERO)]
         kept.append(part)
     if len(kept) > MAX_FORMS:
-        return [replace(first, reach=None, family="", trail=())]
+        return [replace(first, reach=None, family="", site="", trail=())]
     return sorted(kept, key=lambda part: (part.reach or ZERO).order())
 
 
@@ -205,11 +285,11 @@ def join(one: State, other: State) -> State:
         else (0 if one.parts and other.parts else one.direction or other.direction),
         one.head if one.head == other.head else ZERO,
         one.short if one.short == other.short else ZERO,
-        one.align if one.align == other.align else "?",
+        one.align if one.align == other.align else (SOMEHOW,),
         one.timeframe if one.timeframe == other.timeframe else None,
-        max(one.start, other.start),
         one.sure and other.sure,
         one.smooth and other.smooth,
+        one.holes or other.holes,
         tuple(sorted({*one.names, *other.names}))[:MAX_FORMS],
     )
 
@@ -227,7 +307,7 @@ def blend(states: Iterable[State], kind: Kind | None = None) -> State:
     if not listed:
         return CONSTANT if kind is None else CONSTANT.with_(kind=kind)
     rows = [state for state in listed if state.kind not in (Kind.SCALAR, Kind.OTHER)] or listed
-    lead = rows[0]
+    lead = next((state for state in rows if state.parts), rows[0])  # constants in rows take the shape of what they meet
     directions = {state.direction for state in rows if state.parts}
     parts = merged(part for state in listed for part in state.parts)
     if len(directions) > 1 and lead.kind is Kind.ARRAY:
@@ -240,11 +320,11 @@ def blend(states: Iterable[State], kind: Kind | None = None) -> State:
         lead.short
         if all(state.short == lead.short for state in rows)
         else max((s.short for s in rows), key=lambda f: f.lower() or 0),
-        lead.align if all(state.align == lead.align for state in rows) else "?",
+        lead.align if all(state.align == lead.align for state in rows) else (SOMEHOW,),
         lead.timeframe,
-        max(state.start for state in listed),
         all(state.sure for state in listed),
         False,
+        any(state.holes for state in listed),
         tuple(sorted({name for state in listed for name in state.names}))[:MAX_FORMS],
     )
 
@@ -258,27 +338,41 @@ def substituted(
     """A state of a callee as its caller sees it: parameters replaced by arguments, the call added to the proof."""
     parts: list[Part] = []
     sure = state.sure
+    align = state.align
     for part in state.parts:
         reach = None if part.reach is None else part.reach.replaced(symbols)
         marks = tuple(
             mark._replace(reach=None if mark.reach is None else mark.reach.replaced(symbols)) for mark in part.trail
         )
-        argument = sources(part.source) if part.source[0] else None
+        inherited = part.source[0].startswith("^")
+        argument = sources((part.source[0].lstrip("^"), part.source[1])) if part.source[0] else None
         if argument is None:
-            entered = (call._replace(reach=reach),) if part.family else ()
+            entered = (described(call, replace(part, reach=reach)),) if part.family else ()
             parts.append(replace(part, reach=reach, trail=(*entered, *marks)[:MAX_MARKS]))
             continue
         sure = sure and argument.sure
+        if argument.align and align == state.align:
+            align = (*argument.align, *state.align)
         for given in argument.parts:
-            parts.append(_through(given, part, reach, marks, call))
-    return replace(state, parts=merged(parts), sure=sure)
+            if inherited or given.extent is Extent.START:
+                if inherited and given.extent is Extent.START:
+                    parts.append(replace(given, start=part.start, trail=(*given.trail, *marks)[:MAX_MARKS]))
+            else:
+                parts.append(_through(given, part, reach, marks, call))
+    cuts = align if len(align) <= MAX_CUTS else (SOMEHOW,)
+    return replace(state, parts=merged(parts), sure=sure, align=cuts)
 
 
 def _through(given: Part, part: Part, reach: Linear | None, marks: tuple[Mark, ...], call: Mark) -> Part:
     """The part of an argument after what the callee did to it."""
     if part.extent is not Extent.EXACT:
-        trail = (*given.trail, call._replace(reach=None), *marks) if part.trail else given.trail
-        return replace(part, source=given.source, doubt=part.doubt or given.doubt, trail=trail[:MAX_MARKS])
+        trail = (*given.trail, described(call, part), *marks) if part.trail else given.trail
+        inside = part.reach
+        if part.extent is Extent.BUCKET and given.extent is Extent.EXACT:
+            inside = None if part.reach is None or given.reach is None else part.reach + given.reach
+        return replace(part, source=given.source, reach=inside, doubt=part.doubt or given.doubt, trail=trail[:MAX_MARKS])
+    if given.extent is Extent.BUCKET and reach is not None and given.reach is not None and not reach.terms:
+        return replace(given, reach=given.reach + reach, doubt=part.doubt or given.doubt)
     if given.extent is not Extent.EXACT:
         return replace(given, doubt=part.doubt or given.doubt)
     total = None if reach is None or given.reach is None else given.reach + reach
@@ -289,5 +383,5 @@ def _through(given: Part, part: Part, reach: Linear | None, marks: tuple[Mark, .
     entered = (call._replace(reach=total),) if part.trail else ()
     return Part(
         given.source, given.family or part.family, Extent.EXACT, total, part.doubt or given.doubt,
-        (*given.trail, *entered, *moved)[:MAX_MARKS],
+        site=given.site or part.site, trail=(*given.trail, *entered, *moved)[:MAX_MARKS],
     )  # fmt: skip

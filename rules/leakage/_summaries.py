@@ -19,9 +19,11 @@ from auditor.project.symbols import ClassNode, FunctionNode, Meaning, Module
 
 from ._interpreter import Outcome, Run
 from ._linear import Linear, unknown
-from ._places import column_of, literal, symbol_of
+from ._places import PRICES, column_of, literal, symbol_of
+from ._roles import Roles
 from ._sinks import HOOKS, Sink
-from ._state import UNKNOWN, Kind, Mark, Part, State, substituted
+from ._state import UNKNOWN, Event, Extent, Kind, Mark, Part, Start, State, substituted
+from ._transfer import UNANCHORED
 from ._values import (
     ANY,
     NOTHING,
@@ -35,6 +37,7 @@ from ._values import (
     Items,
     Literal,
     Member,
+    Model,
     Number,
     Outside,
     Ref,
@@ -74,6 +77,7 @@ class Analysis:
     def __init__(self, project: Project) -> None:
         self.project = project
         self.symbols = project.symbols
+        self.roles = Roles(project)
         self.called: set[tuple[str, int]] = set()
         self.labelled: dict[tuple[str, int], set[str]] = {}  # function -> columns that it or a caller uses as labels
         self.relevant: set[tuple[str, int]] = set()  # functions that are interpreted whatever they are given
@@ -189,6 +193,9 @@ class Analysis:
         ref = run.put("instance", Instance(cls))
         method = cls.method("__init__")
         if method is not None:
+            worth = any(f.key in self.relevant for c in cls.mro for f in c.methods.values())
+            if worth:
+                self.relevant.add(method.key)
             self.call(run, Callee(method, ref), positional, keywords)
         return ref
 
@@ -197,6 +204,10 @@ class Analysis:
         function = callee.function
         given = (callee.receiver, *positional) if callee.receiver is not None else positional
         bound = bind(function, given, keywords)
+        for param in function.header.params:
+            if param.kind == "kwarg":
+                rest = {word: value for word, value in keywords.items() if word not in bound}
+                bound[param.name] = run.put("keywords", Table(tuple(sorted(rest.items()))))
         self.called.add(function.key)
         run.callees.add(function.key)
         if callee.captured >= 0 or any(isinstance(v, Callee) and v.captured >= 0 for v in bound.values()):
@@ -225,7 +236,7 @@ class Analysis:
         if isinstance(value, State):
             return bool(value.parts) and not value.unknown and value.kind is not Kind.OTHER
         cell = env.cell(value)
-        if isinstance(cell, Frame):
+        if isinstance(cell, Frame | Model):
             return True
         inner: tuple[Value, ...] = ()
         if isinstance(cell, Items):
@@ -248,6 +259,8 @@ class Analysis:
         run.env.cells.update(outcome.end.cells)
         for sink in outcome.sinks:
             run.sink(sink)
+        for event in outcome.events:
+            run.event(event)
         return outcome.value
 
     # --- roots ---
@@ -299,7 +312,20 @@ class Analysis:
         kept = [
             (word, adopt(value, outcome.end, env)) for word, value in made.attributes if _stated(value, outcome.end)
         ]
-        return Instance(cls, tuple(kept), name)
+        held = [(word, _symbolic(f"{name}.{word}", value, outcome.end, env)) for word, value in made.attributes]
+        kept.extend((word, value) for word, value in held if value is not None)
+        return Instance(cls, tuple(sorted(kept, key=lambda item: item[0])), name)
+
+
+def _symbolic(name: str, value: Value, source: Environment, target: Environment) -> Value | None:
+    """Rows and frames that an instance was given, as symbols of their own."""
+    cell = source.cell(value)
+    if isinstance(cell, Frame):
+        default = State((Part((name, ANY)),), sure=cell.default.sure)
+        return target.put(name, Frame(default=default, direction=cell.direction))
+    if isinstance(value, State) and value.kind in (Kind.SERIES, Kind.ARRAY) and value.parts and not value.unknown:
+        return State((Part((name, "")),), value.kind, sure=value.sure)
+    return None
 
 
 def _stated(value: Value, env: Environment) -> bool:
@@ -309,6 +335,8 @@ def _stated(value: Value, env: Environment) -> bool:
         return all(_stated(v, env) for _, v in cell.entries)
     if isinstance(cell, Items):
         return all(_stated(v, env) for v in cell.items)
+    if isinstance(cell, Model):
+        return not cell.fitted
     return isinstance(value, Number | Text | Literal | Callee | Type | Outside)
 
 
@@ -427,11 +455,12 @@ class Shape:
     def _rows(self, name: str, value: State) -> State:
         if value.kind is Kind.OTHER and len(value.parts) == 1:
             self.forms[f"param:{name}"] = unknown(symbol_of(value.parts[0].source))
-        parts = (Part((name, "")),) if value.parts else ()
+        parts = (Part((name, "")), *begun(name, "", value)) if value.parts else ()
         kind = Kind.OTHER if value.kind is Kind.TOP and value.unknown else value.kind
         direction = 1 if value.unknown else value.direction
         state = State(
-            parts, kind, direction, value.head, value.short, start=value.start, sure=value.sure, rows=value.rows
+            parts, kind, direction, value.head, value.short, timeframe=value.timeframe, sure=value.sure, rows=value.rows,
+            names=value.names if len(value.names) == 1 and value.names[0].lower() in PRICES else (), tag=value.tag,
         )
         self.key.append((name, state))
         return state
@@ -439,10 +468,18 @@ class Shape:
     def _cell(self, name: str, value: Ref, depth: int) -> Value:
         cell = self.caller.cell(value)
         if isinstance(cell, Frame):
-            default = State((Part((name, ANY)),), direction=cell.direction, head=cell.head, sure=cell.default.sure)
-            self.key.append((name, "frame", cell.direction, cell.head, cell.chosen, cell.default.sure))
+            default = State(
+                (Part((name, ANY)),), direction=cell.direction, head=cell.head, timeframe=cell.default.timeframe,
+                sure=cell.default.sure,
+            )  # fmt: skip
+            known = tuple(
+                (word, default.with_(parts=(Part((name, word)), *begun(name, word, state)), names=(word,)))
+                for word, state in cell.columns
+                if state.start is not Start.NONE
+            )
+            self.key.append((name, "frame", cell.direction, cell.head, cell.chosen, default.timeframe, default.sure, known))
             return self.env.put(
-                name, Frame(default=default, head=cell.head, direction=cell.direction, chosen=cell.chosen)
+                name, Frame(known, default, head=cell.head, direction=cell.direction, chosen=cell.chosen)
             )
         if depth > 3:
             self.key.append((name, "deep"))
@@ -462,8 +499,17 @@ class Shape:
             )
             held = tuple((word, self._symbol(f"{name}.{word}", item, depth + 1)) for word, item in kept)
             return self.env.put(name, Instance(cell.cls, held, name))
+        if isinstance(cell, Model):
+            self.key.append((name, "model", cell.path, cell.stated))
+            return self.env.put(name, Model(cell.path, (), cell.stated))
         self.key.append((name, "cell"))
         return UNKNOWN
+
+
+def begun(name: str, column: str, value: State) -> tuple[Part, ...]:
+    """Symbols for how an argument depends on the first loaded row."""
+    kinds = sorted({part.start for part in value.parts if part.extent is Extent.START})
+    return tuple(Part((f"^{name}", column), UNANCHORED, Extent.START, start=kind) for kind in kinds[-1:])
 
 
 class Instantiation:
@@ -489,7 +535,20 @@ class Instantiation:
         for sink in summary.outcome.sinks:
             if any(part.source[0] for part in sink.state.parts):
                 self.run.sink(Sink(sink.kind, sink.name, self.state(sink.state), sink.mark, sink.owner))
+        for event in summary.outcome.events:
+            self.run.event(self.event(event))
         return self.value(summary.outcome.value)
+
+    def event(self, event: Event) -> Event:
+        """What happened in the callee, in the terms of the caller."""
+        model = event.model
+        if model in self.shape.arguments:
+            given = self.shape.arguments[model]
+            model = given.cell if isinstance(given, Ref) else model
+        elif model in self.cells:
+            model = f"{self.prefix}/{model}"
+        values = tuple((role, self.state(state)) for role, state in event.values)
+        return event._replace(model=model, values=values, calls=(self.mark, *event.calls)[:MAX_DEPTH])
 
     def state(self, state: State) -> State:
         return substituted(state, self._argument, self.shape.forms, self.mark)
@@ -536,6 +595,8 @@ class Instantiation:
             return Items(tuple(self.value(item) for item in cell.items), cell.exact)
         if isinstance(cell, Table):
             return Table(tuple((key, self.value(item)) for key, item in cell.entries), cell.exact)
+        if isinstance(cell, Model):
+            return replace(cell, fitted=tuple(self.state(state) for state in cell.fitted))
         return Instance(cell.cls, tuple((word, self.value(item)) for word, item in cell.attributes), "")
 
     def frame(self, frame: Frame) -> Frame:
@@ -558,6 +619,9 @@ class Instantiation:
         given = self.run.env.cells.get(target.cell)
         if isinstance(after, Frame) and isinstance(given, Frame) and isinstance(before, Frame):
             self.run.env.cells[target.cell] = self.frame(after)
+        elif isinstance(after, Model) and isinstance(given, Model):
+            seen = (*given.fitted, *(self.state(state) for state in after.fitted))
+            self.run.env.cells[target.cell] = replace(given, fitted=tuple(dict.fromkeys(seen))[:4])
         elif isinstance(after, Items | Table):
             self.run.env.cells[target.cell] = self.cell(after)
         elif isinstance(after, Instance) and isinstance(given, Instance) and isinstance(before, Instance):

@@ -10,7 +10,7 @@ from typing import TypeVar
 from auditor.project.symbols import ClassNode, FunctionNode, Module
 
 from ._linear import ZERO, Linear, unknown
-from ._state import CONSTANT, DATA, UNKNOWN, Kind, Part, State, join
+from ._state import CONSTANT, DATA, UNKNOWN, Extent, Kind, Part, State, join
 
 ANY = "*"  # in a column name: text that is not known; as the column of a source: the column that is asked for
 
@@ -96,6 +96,7 @@ class Window:
     width: Linear | None
     center: Literal | None = None
     forward: bool = False
+    before: bool = False  # closed on the left: it ends before the row
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,7 @@ class Frame:
     closed: bool = False
     chosen: bool = False
     gone: tuple[str, ...] = ()
+    picked: bool = False  # nobody knows which columns are left
 
     def read(self, name: str) -> State:
         """The state of a column; names with `*` join all that may be meant."""
@@ -236,7 +238,22 @@ class Instance:
         return replace(self, attributes=tuple(sorted({**dict(self.attributes), name: value}.items())))
 
 
-Cell = Frame | Items | Table | Instance
+@dataclass(frozen=True, slots=True)
+class Model:
+    """An object of a library that learns from rows: an estimator, a transformer, a splitter. `fitted` are the rows that it
+    has seen; `stated` its arguments as the code states them; `parts` the models inside of a pipeline."""
+
+    path: str
+    fitted: tuple[State, ...] = ()
+    stated: tuple[tuple[str, str], ...] = ()
+    parts: tuple[Value, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition(".")[2]
+
+
+Cell = Frame | Items | Table | Instance | Model
 
 
 class Environment:
@@ -281,8 +298,11 @@ class Environment:
         if isinstance(cell, Items | Table) and depth < 3:
             values = cell.items if isinstance(cell, Items) else tuple(v for _, v in cell.entries)
             found: State | None = None
+            filled = any(isinstance(item, State) and item.kind is Kind.ARRAY for item in values)
             for item in values:
                 state = self._cell_state(item, depth + 1) if isinstance(item, Ref) else self.state(item)
+                if filled and state.kind is Kind.SCALAR:  # the first values of a list that a loop fills
+                    state = state.with_(parts=tuple(p for p in state.parts if p.extent is not Extent.START))
                 found = state if found is None else join(found, state)
             return found if found is not None else CONSTANT
         return UNKNOWN if isinstance(cell, Instance) or cell is None else CONSTANT
@@ -371,6 +391,8 @@ def _join_cells(one: Cell, other: Cell, point: str, *, widen: bool) -> Cell:
             dict(one.attributes), dict(other.attributes), lambda k, a, b: join_values(a, b, f"{point}:{k}", widen=widen)
         )
         return Instance(one.cls if one.cls is other.cls else None, tuple(sorted(held.items())), one.source)
+    if isinstance(one, Model) and isinstance(other, Model) and one.path == other.path:
+        return replace(one, fitted=tuple(dict.fromkeys((*one.fitted, *other.fitted)))[:4])
     return Frame(default=UNKNOWN)
 
 
@@ -393,6 +415,7 @@ def _join_frames(one: Frame, other: Frame, *, widen: bool) -> Frame:
         one.closed and other.closed,
         one.chosen and other.chosen,
         tuple(name for name in one.gone if name in other.gone),
+        one.picked or other.picked,
     )
 
 

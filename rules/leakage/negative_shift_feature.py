@@ -59,14 +59,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from auditor.finding import Confidence, Finding, Fix, Severity, Step
+from auditor.finding import Confidence, Finding, Severity
 from auditor.project.project import Project
 from auditor.rule import Rule
 
-from ._linear import Linear
-from ._reports import Leak, leaks, origin, primary
-from ._sinks import FEATURE, INDICATOR, SIGNAL
-from ._state import Extent
+from ._findings import findings, grave
 
 
 class NegativeShiftFeature(Rule):
@@ -78,57 +75,5 @@ class NegativeShiftFeature(Rule):
     in_tests = True  # a strategy that stands among tests is still a strategy; test functions are left out here
 
     def check_project(self, project: Project) -> Iterator[Finding]:
-        for leak in leaks(project, self.id):
-            yield self._finding(leak)
-
-    def _finding(self, leak: Leak) -> Finding:
-        place = primary(leak.part)
-        return Finding(
-            rule=self.id,
-            path=place.path,
-            line=place.line,
-            column=place.column,
-            end_line=place.end_line,
-            end_column=place.end_column,
-            message=message(leak),
-            symbol=leak.function.symbol,
-            severity=severity(leak),
-            confidence=leak.confidence,
-            proof=proof(leak),
-            fix=Fix("display", "Shift by at least the reach, or move the column to the labels of the model"),
-        )
-
-
-def severity(leak: Leak) -> Severity:
-    if leak.part.extent is Extent.WARMUP:
-        return Severity.LOW
-    return Severity.CRITICAL if leak.sink.kind == SIGNAL else Severity.HIGH
-
-
-def message(leak: Leak) -> str:
-    """One sentence with the measured class, then where it ends."""
-    sink = {SIGNAL: "the signal", FEATURE: "the feature", INDICATOR: "the indicator"}[leak.sink.kind]
-    name = "the model" if leak.sink.name == "X" else f"{sink} `{leak.sink.name}`"
-    step = origin(leak.part)
-    source = ", ".join(f"`{word}`" for word in leak.columns) or "the series"
-    if leak.part.extent is Extent.WARMUP:
-        return f"{step.note}: there {name} knows the end of the series."
-    reach = leak.part.reach or Linear()
-    if reach.terms:
-        bars, last = f"at least {reach.lower()} bars", str(reach)
-    else:
-        bars, last = "1 bar" if reach.constant == 1 else f"{reach.constant} bars", str(reach.constant)
-    return f"{name[0].upper()}{name[1:]} reads {bars} ahead: row t needs {source} of row t+{last}."
-
-
-def proof(leak: Leak) -> tuple[Step, ...]:
-    """Origin to sink, each step with the reach after it."""
-    steps: list[Step] = []
-    for mark in leak.part.trail:
-        reach = "" if mark.reach is None else f": reach {mark.reach}"
-        step = Step(mark.path, mark.line, mark.column, f"{mark.note}{reach}", mark.name)
-        if not steps or steps[-1] != step:
-            steps.append(step)
-    sink = leak.sink.mark
-    steps.append(Step(sink.path, sink.line, sink.column, f"sink: {leak.sink.kind} {leak.sink.name}", leak.sink.name))
-    return tuple(steps)
+        mend = "Shift by at least the reach, or move the column to the labels of the model"
+        yield from findings(self, project, mend, grave)
