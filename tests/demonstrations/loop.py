@@ -7,12 +7,15 @@ import gc
 import logging
 import queue
 import warnings
+from time import monotonic, sleep
 from types import SimpleNamespace
 from typing import Any
 
 from demonstrations.harms import Harm, cancellation_ignored, raised, stall, task_lost
 from demonstrations.table import demonstrates
-from demonstrations.twins import Scene, Stage, engine, risk_manager
+from demonstrations.twins import Scene, Stage, engine, market_worker, risk_manager
+
+HELD_SECONDS = 0.5
 
 
 @demonstrates("orders/executor.py", "blocking-call-in-async")
@@ -72,6 +75,52 @@ def stop_is_eaten_by_the_log(stage: Stage) -> Harm:
     handler = stage.load("logs").BoundedQueueHandler(Interrupted())
     stopped = raised(lambda: handler.enqueue(logging.makeLogRecord({})), KeyboardInterrupt)
     return Harm(not stopped, f"the signal: {stopped.seen}; records counted as dropped: {handler.dropped}")
+
+
+@demonstrates("market/feed.py", "busy-loop")
+def waiting_for_the_stream_holds_the_loop(stage: Stage) -> Harm:
+    """The stream broke once before it stood: whoever waits for it looks at it without a pause, so that it never comes."""
+
+    class Watched(asyncio.Event):
+        """Set by another task; whoever looks at it for half a second without giving way is told that it is set."""
+
+        def is_set(self) -> bool:
+            return super().is_set() or monotonic() > give_up
+
+    async def act() -> Harm:
+        nothing: Any = None
+        feed = stage.load("market.feed").MarketFeed(
+            SimpleNamespace(name="alpha"), nothing, "", {}, nothing, nothing, nothing, nothing
+        )
+        feed.reconnects, feed._connected = 1, Watched()
+        connected = asyncio.get_running_loop().call_later(0.05, feed._connected.set)
+        harm = await stall(feed.wait_connected())
+        connected.cancel()
+        return harm
+
+    give_up = monotonic() + HELD_SECONDS
+    return asyncio.run(act())
+
+
+@demonstrates("worker.py", "executor-per-call")
+def cancelled_decision_holds_the_loop(stage: Stage) -> Harm:
+    """A decision that takes half a second is given up at once; the loop waits for its thread all the same."""
+
+    async def act(scene: Scene) -> Harm:
+        worker = market_worker(scene, risk_manager(scene))
+        worker._parts = SimpleNamespace(
+            candles=SimpleNamespace(recent=lambda *_: []), strategy=SimpleNamespace(decide=lambda _: sleep(HELD_SECONDS))
+        )
+
+        async def give_up() -> None:
+            deciding = asyncio.create_task(worker._decide())
+            await asyncio.sleep(0.05)
+            deciding.cancel()
+            await asyncio.gather(deciding, return_exceptions=True)
+
+        return await stall(give_up())
+
+    return stage.play(act)
 
 
 @demonstrates("engine.py", "dangling-task")

@@ -36,6 +36,22 @@ def chased_order_fills_twice(stage: Stage) -> Harm:
     return stage.play(act)
 
 
+@demonstrates("orders/manager.py", "order-timeout-without-reconcile")
+def lost_order_is_taken_for_refused(stage: Stage) -> Harm:
+    """The venue accepts an order and is silent about it for a while; the order fills, and the books do not know of it."""
+
+    async def act(scene: Scene) -> Harm:
+        scene.script.lose_answers, scene.script.lose_reads = {1}, set(range(1, 5))
+        tracked = await scene.orders.submit(scene.request(size="0.4"))
+        scene.hit(scene.exchange.sent[0].client_id, whole=True)
+        for order in scene.orders.open_orders():
+            await scene.orders.refresh(order)
+        seen = drift({"BTC": scene.portfolio.balance("alpha", "BTC")}, {"BTC": scene.base()})
+        return Harm(seen.happened, f"{seen.seen}; the bot took the order for {tracked.status}")
+
+    return stage.play(act)
+
+
 @demonstrates("orders/manager.py", "await-atomicity")
 def fill_is_counted_twice(stage: Stage) -> Harm:
     """A refresh and a cancel read the same fill; both have looked at what is known before either books it."""

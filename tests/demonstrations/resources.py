@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
 
 from demonstrations.harms import Harm, growth, left_open
 from demonstrations.table import demonstrates
-from demonstrations.twins import Stage
+from demonstrations.twins import Scene, Stage
 
 DAYS = 7
 BARS_A_DAY = 24 * 60
 NOWHERE = "http://127.0.0.1:1"
+BURSTS = 4
+BURST = 200
 
 
 @demonstrates("market/candles.py", "unbounded-collection")
@@ -52,5 +56,93 @@ def first_venue_stays_open(stage: Stage) -> Harm:
             await manager._resources.aclose()
             await asyncio.gather(*(session.close() for session in manager._sessions.values()))
         return harm
+
+    return asyncio.run(act())
+
+
+@demonstrates("assembly.py", "unbounded-queue")
+def candles_wait_behind_a_slow_engine(stage: Stage) -> Harm:
+    """Nobody takes candles while four bursts of two hundred come in: the stream goes on reading into memory."""
+
+    async def act(scene: Scene) -> Harm:
+        feed, queue = assembled_feed(stage, scene)
+        candle, sizes = stage.load("records").Candle, []
+        opened, price = scene.clock.now(), Decimal(30000)
+
+        async def read(burst: int) -> None:
+            for number in range(burst * BURST, (burst + 1) * BURST):
+                bar = opened + number * timedelta(minutes=1)
+                await feed._emit(candle(scene.instrument.market, bar, price, price, price, price, Decimal(1)))
+
+        bursts = []
+        for burst in range(BURSTS):
+            bursts.append(asyncio.create_task(read(burst)))
+            await asyncio.sleep(0)
+            sizes.append(queue.qsize())
+        for reading in bursts:
+            reading.cancel()
+        await asyncio.gather(*bursts, return_exceptions=True)
+        return growth(sizes, "burst")
+
+    return stage.play(act)
+
+
+def assembled_feed(stage: Stage, scene: Scene) -> tuple[Any, Any]:
+    """The feed of an assembled engine, and the queue that it reads into."""
+    market = scene.instrument.market
+
+    class Venues(dict[str, Any]):
+        names = dict.keys
+
+        def instrument(self, _market: Any) -> Any:
+            return scene.instrument
+
+        def session(self, _name: str) -> None:
+            return None
+
+        stream_url = session
+
+    module = stage.load("assembly")
+    around = module.Surroundings(
+        configuration=stage.load("configuration").Configuration(),
+        exchanges=Venues({market.venue: scene.exchange}),
+        ledger=scene.ledger,
+        portfolio=scene.portfolio,
+        clock=scene.clock,
+        histories={market: [SimpleNamespace(market=market, opened=scene.clock.now() - timedelta(minutes=1))]},
+        model=None,
+        notifier=None,
+        state=stage.folder,
+        session="d1",
+    )
+    feed = module.assemble(around).engine._parts.feeds[0]
+    return feed, feed._candles
+
+
+@demonstrates("monitoring/notifier.py", "unbounded-task-creation")
+def alerts_pile_up_behind_a_slow_hook(stage: Stage) -> Harm:
+    """The hook does not answer. Forty alerts at a time come in, and each has a task of its own that waits for it."""
+
+    class SilentHook:
+        async def __aenter__(self) -> None:
+            await asyncio.get_running_loop().create_future()
+
+        async def __aexit__(self, *_error: object) -> None:
+            return None
+
+    async def act() -> Harm:
+        session = SimpleNamespace(post=lambda *_, **__: SilentHook())
+        notifier = stage.load("monitoring.notifier").WebhookNotifier(session, NOWHERE, "token")
+        alert, sizes = stage.load("monitoring.alerts").Alert("INFO", "demonstration", "slow hook"), []
+        running = asyncio.create_task(notifier.run())
+        for _burst in range(BURSTS):
+            for _alert in range(40):
+                notifier.notify(alert)
+            for _turn in range(3):
+                await asyncio.sleep(0)
+            sizes.append(len(asyncio.all_tasks()))
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return growth(sizes, "burst")
 
     return asyncio.run(act())
