@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import re
 import sys
 import tempfile
 from collections import Counter
@@ -137,6 +138,12 @@ MENDS: Mapping[str, Sequence[Callable[[Spot], Iterator[Mended]]]] = {
 }
 
 
+def named(spot: Spot, note: str) -> bool:
+    """Whether a step speaks of a call."""
+    callee = spot.node.func if isinstance(spot.node, cst.Call) else None
+    return callee is not None and spot.text(callee).decode().rpartition(".")[2] in re.findall(r"\w+", note)
+
+
 def mends(rule: str, files: Mapping[str, bytes], step: Step) -> Iterator[Mended]:
     """The first mend of this rule that fits a step."""
     text, _ = text_of(step.path, files[step.path])
@@ -144,6 +151,7 @@ def mends(rule: str, files: Mapping[str, bytes], step: Step) -> Iterator[Mended]
     offset = len(text[: LineStarts(text).offset(step.line, step.column)].encode())
     source = Source(step.path, data)
     spots = [Spot(source, node, around) for node, around in source.beginning(offset)]
+    spots.sort(key=lambda spot: not named(spot, step.note))  # a().b() begins where a() does
     for mend in MENDS.get(rule, ()):
         for spot in spots:
             for made in mend(spot):

@@ -44,7 +44,7 @@ def _word(selected: Any) -> str:
 
 def only(rule: str, text: str, **more: str) -> Finding:
     files = {"bot.py": text, **{f"{name}.py": body for name, body in more.items()}}
-    found = analysed(rule, {path: body.encode() for path, body in files.items()})
+    found = analysed(rule, {path: body.encode() for path, body in files.items()}, {"likely": True})
     assert len(found) == 1, [f"{f.path}:{f.line}: {f.message}" for f in found]
     return found[0]
 
@@ -290,6 +290,12 @@ def test_a_race_of_two_shown_tasks_is_likely_and_one_of_unknown_callers_only_pos
     assert (found.severity, found.confidence) == (Severity.INFO, Confidence.POSSIBLE)
     alone = "    async def serve(self):\n        while True:\n            await self.ensure()\n\nasyncio.run(Desk(None).serve())\n"
     assert analysed(ATOMICITY, {"bot.py": (DECIDES % alone).encode()}) == []
+
+
+def test_by_default_no_race_is_more_than_possible() -> None:
+    for rule in (ATOMICITY, LOCK):
+        (found,) = analysed(rule, {"bot.py": example(RULES.pages[rule].bad).encode()})
+        assert (found.severity, found.confidence) == (Severity.INFO, Confidence.POSSIBLE)
 
 
 THREADED = """

@@ -122,6 +122,7 @@ class Accesses:
         self._owners: dict[tuple[ClassNode, str], str] = {}
         self._types: dict[tuple[tuple[str, int] | str, str], Type] = {}
         self._named: dict[str, tuple[FunctionNode, ...]] | None = None
+        self._to: dict[str, dict[State, list[Access]]] = {}
 
     def of(self, function: FunctionNode) -> tuple[Access, ...]:
         """The accesses of a function in the order of its operations, those of functions inside it left out."""
@@ -132,8 +133,14 @@ class Accesses:
 
     def to(self, state: State) -> Iterator[Access]:
         """Every access of a state in the project."""
-        for function in self.naming(state.name):
-            yield from (a for a in self.of(function) if a.state == state)
+        known = self._to.get(state.name)
+        if known is None:
+            known = self._to[state.name] = {}
+            for function in self.naming(state.name):
+                for access in self.of(function):
+                    if access.state.name == state.name:
+                        known.setdefault(access.state, []).append(access)
+        yield from known.get(state, ())
 
     def naming(self, name: str) -> tuple[FunctionNode, ...]:
         """Functions that mention an attribute or variable of this name, by path and place."""
@@ -223,9 +230,7 @@ class Accesses:
                 bare = not place.path and place.root is not Root.GLOBAL and seen.ref is None
                 if bare and not seen.inside:
                     continue  # a name that is read or bound anew
-                located = (
-                    self.located(function, seen.operand) if seen.ref is None else self.split(function, seen.ref)
-                )
+                located = self.located(function, seen.operand) if seen.ref is None else self.split(function, seen.ref)
                 if located is None:
                     continue
                 state, ref, rest = located

@@ -107,7 +107,11 @@ class Claims:
         found = [Effect(function, a.op, a, a.ref, a.rest) for a in self.accesses.of(function) if a.how.changes]
         for frame in self.locks.frames.of(self.node(function)):
             target = frame.target.function
-            if frame.unsure or frame.how not in ("call", "await", "task") or target.name in ("__init__", "__post_init__"):
+            if (
+                frame.unsure
+                or frame.how not in ("call", "await", "task")
+                or target.name in ("__init__", "__post_init__")
+            ):
                 continue
             if not frame.binding and target.module is not function.module:
                 continue  # it is given nothing of the caller's, and no variable that the caller's module has
@@ -202,6 +206,10 @@ class Claims:
             points = frozenset(self.points(caller))
             before = self.after(caller, branch, points)
             for effect in self.effects(caller):
-                if effect.state in states and effect.op in before and op in self.after(caller, effect.op, points - {op}):
+                if (
+                    effect.state in states
+                    and effect.op in before
+                    and op in self.after(caller, effect.op, points - {op})
+                ):
                     return True
         return False

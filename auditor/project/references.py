@@ -73,7 +73,6 @@ class References:
     def __init__(self, project: Project) -> None:
         self.project = project
         self._of: dict[tuple[FunctionNode, int], Ref | None] = {}
-        self._writers: dict[FunctionNode, dict[int, tuple[int, ...]]] = {}
         self._returned: dict[FunctionNode, Ref | None] = {}
         self._origins: dict[tuple[ClassNode, str], Stored | None] = {}
         self._members: dict[tuple[ClassNode, str], Mapping[str, Ref]] = {}
@@ -205,14 +204,7 @@ class References:
 
     def writers(self, function: FunctionNode, operand: int) -> tuple[int, ...]:
         """Operations that write exactly this place."""
-        known = self._writers.get(function)
-        if known is None:
-            found: dict[int, list[int]] = {}
-            for rank, op in enumerate(function.body.ops):
-                for written in writes(op):
-                    found.setdefault(written, []).append(rank)
-            known = self._writers[function] = {place: tuple(ranks) for place, ranks in found.items()}
-        return known.get(operand, ())
+        return function.operands.writers(operand)
 
     def _made(self, function: FunctionNode, temp: int) -> Ref | None:
         """What a temporary holds: a loaded place, an item that a dict gives, what a call returns, `super()`."""
@@ -390,6 +382,14 @@ class References:
         return found
 
     @cached_property
+    def _stored_names(self) -> Mapping[ClassNode, list[str]]:
+        """The attributes of `self` that the methods of a class store."""
+        found: dict[ClassNode, list[str]] = {}
+        for owner, name in self._stores:
+            found.setdefault(owner, []).append(name)
+        return found
+
+    @cached_property
     def _foreign(self) -> frozenset[str]:
         """Attributes that are stored through something else than `self`: of what object is not asked."""
         found: set[str] = set()
@@ -437,9 +437,7 @@ class References:
                 )
             return
         binding = self.binding(function, makers[0], init)
-        for (owner, name), _ in sorted(self._stores.items(), key=lambda kv: (kv[0][0].key, kv[0][1])):
-            if owner not in child.mro:
-                continue
+        for name in sorted({n for owner in child.mro for n in self._stored_names.get(owner, ())}):
             inner = self.origin(child, name)
             if inner is None or inner.function is not init or inner.source == NONE:
                 continue

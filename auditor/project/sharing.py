@@ -79,9 +79,7 @@ class Sharing:
         """Locks that exclude others at an access: in its own regions and by all callers."""
         return frozenset(lock for lock in self.locks.at(access.function, access.op) if lock.kind.excludes)
 
-    def together(
-        self, one: FunctionNode, other: FunctionNode, at: int = NONE, other_at: int = NONE
-    ) -> Together | None:
+    def together(self, one: FunctionNode, other: FunctionNode, at: int = NONE, other_at: int = NONE) -> Together | None:
         """The best evidence that two functions run at once on one object of theirs, at these operations if given."""
         return self.ways.together(
             one, self.ways.own(one), other, self.ways.own(other),

@@ -107,7 +107,16 @@ class Starts:
             many = spawn.in_loop and not slot and not self._one_by_one(spawn, call)
             end = spawn.op if spawn.how == "main" else self._end(spawn.site, call)
             yield Start(
-                spawn.how, spawn.target.function, spawn.site, spawn.op, ref, made, many, slot, spawn.target.receiver, end
+                spawn.how,
+                spawn.target.function,
+                spawn.site,
+                spawn.op,
+                ref,
+                made,
+                many,
+                slot,
+                spawn.target.receiver,
+                end,
             )
 
     def _gathered(self) -> Iterator[Start]:
@@ -127,7 +136,9 @@ class Starts:
                         if target.function.header.is_async and not target.wrapper and isinstance(maker, Call):
                             ref = self._object(function, maker, target.function, made)
                             end = self._end(function, call)
-                            yield Start("task", target.function, function, op, ref, made, many, "", target.receiver, end)
+                            yield Start(
+                                "task", target.function, function, op, ref, made, many, "", target.receiver, end
+                            )
 
     def _wrapped(self) -> Iterator[Start]:
         """Coroutines that are given to a function of the project which starts them (`safe_ensure_future(self.run())`)."""
@@ -150,7 +161,9 @@ class Starts:
                             several = spawn.in_loop and not slot and not self._one_by_one(spawn, call)
                             several = several or self._apart(site, made, op)
                             end = self._end(site, call)
-                            yield Start("task", target.function, site, op, ref, made, several, slot, target.receiver, end)
+                            yield Start(
+                                "task", target.function, site, op, ref, made, several, slot, target.receiver, end
+                            )
 
     def _wrappers(self) -> Iterator[tuple[FunctionNode, str]]:
         """Functions of the project with the parameter that they start as a task."""
@@ -212,7 +225,10 @@ class Starts:
                 call = function.body.ops[op]
                 if not result.handed or result.targets or (function, op) in spawned or not isinstance(call, Call):
                     continue
-                if any(canonical(p).startswith(("builtins.", "functools.", "asyncio.", "itertools.")) for p in result.externals):
+                if any(
+                    canonical(p).startswith(("builtins.", "functools.", "asyncio.", "itertools."))
+                    for p in result.externals
+                ):
                     continue
                 how = "route" if last_name(function, call) in ROUTERS else "registered"
                 for target in result.handed:
@@ -316,10 +332,16 @@ class Starts:
         for op in body.ops:
             if isinstance(op, Enter) and owner.path and body.places[op.dst].name == owner.name:
                 return next((r for r, o in enumerate(body.ops) if isinstance(o, Exit) and o.src == op.src), NONE)
-            if isinstance(op, Store) and owner.path and body.places[op.dst]._replace(path=()) == owner._replace(path=()):
+            if (
+                isinstance(op, Store)
+                and owner.path
+                and body.places[op.dst]._replace(path=()) == owner._replace(path=())
+            ):
                 entered = next((o for o in body.ops if isinstance(o, Enter) and o.dst == op.src), None)
                 if entered is not None:
-                    return next((r for r, o in enumerate(body.ops) if isinstance(o, Exit) and o.src == entered.src), NONE)
+                    return next(
+                        (r for r, o in enumerate(body.ops) if isinstance(o, Exit) and o.src == entered.src), NONE
+                    )
         return NONE
 
     def _one_by_one(self, spawn: Spawn, call: Call) -> bool:

@@ -125,7 +125,9 @@ class Ways:
                     pending.append(following)
         return sorted(found.values(), key=lambda w: (len(w.hops), w.start.order))
 
-    def _owned(self, function: FunctionNode, ref: Ref | None, part: tuple[str, ...]) -> tuple[Ref | None, tuple[str, ...]]:
+    def _owned(
+        self, function: FunctionNode, ref: Ref | None, part: tuple[str, ...]
+    ) -> tuple[Ref | None, tuple[str, ...]]:
         """An object that another one has made for itself is a part of that one."""
         while ref is not None and ref.path and not isinstance(ref.scope, str):
             scope = self.project.symbols.by_path[ref.scope[0]].functions[ref.scope[1]]
@@ -152,7 +154,11 @@ class Ways:
         place = function.body.places[operand]
         if place.root is Root.CONST:
             return False
-        makers = self.references.writers(function, operand) if place.root in (Root.TEMP, Root.LOCAL) and not place.path else ()
+        makers = (
+            self.references.writers(function, operand)
+            if place.root in (Root.TEMP, Root.LOCAL) and not place.path
+            else ()
+        )
         for rank in makers:
             result = self.project.calls(function).get(rank)
             if result is None or not any(isinstance(a, Instance) and a.exact for a in result.type):
@@ -231,7 +237,11 @@ class Ways:
         flow = self.project.flow(start.site)
         block = flow.block_of(op)
         endless = any(block in loop and _endless(start.site, loop) for loop in flow.natural_loops)
-        return here is not None and not endless and any(here.mentions(start.site.key, n) for n in self._bound_in_loop(start.site, op))
+        return (
+            here is not None
+            and not endless
+            and any(here.mentions(start.site.key, n) for n in self._bound_in_loop(start.site, op))
+        )
 
     def _bound_in_loop(self, site: FunctionNode, op: int) -> frozenset[str]:
         """Local names that each round of the loops around an operation binds anew."""
@@ -281,7 +291,12 @@ class Ways:
 
     # --- two at once ---
     def together(
-        self, one: FunctionNode, one_ref: Ref | None, other: FunctionNode, other_ref: Ref | None, at: Hop | None = None,
+        self,
+        one: FunctionNode,
+        one_ref: Ref | None,
+        other: FunctionNode,
+        other_ref: Ref | None,
+        at: Hop | None = None,
         other_at: Hop | None = None,
     ) -> Together | None:
         """The best evidence that both functions are under way at once with one object, the `ref` of each in its own
@@ -298,7 +313,9 @@ class Ways:
                         return best
         return best
 
-    def apart(self, one: FunctionNode, one_ref: Ref | None, other: FunctionNode, other_ref: Ref | None) -> Together | None:
+    def apart(
+        self, one: FunctionNode, one_ref: Ref | None, other: FunctionNode, other_ref: Ref | None
+    ) -> Together | None:
         """As `together`, but in two threads: at least one of the ways comes in a thread of its own."""
         cls = _owner(one)
         single = cls is not None and self.single(cls)
@@ -312,7 +329,13 @@ class Ways:
         return max(found, key=lambda pair: pair.same, default=None)
 
     def _pair(
-        self, first: Way, second: Way, cls: ClassNode | None, single: bool, at: Hop | None = None, other_at: Hop | None = None
+        self,
+        first: Way,
+        second: Way,
+        cls: ClassNode | None,
+        single: bool,
+        at: Hop | None = None,
+        other_at: Hop | None = None,
     ) -> Together | None:
         if any(lock.kind.excludes for lock in first.locks & second.locks):
             return None
@@ -337,7 +360,9 @@ class Ways:
         for site, mine in self._chain(first).items():
             if site in theirs:
                 return all(
-                    op != other and op not in self._during(site, other, until) and other not in self._during(site, op, end)
+                    op != other
+                    and op not in self._during(site, other, until)
+                    and other not in self._during(site, op, end)
                     for op, end in mine
                     for other, until in theirs[site]
                 )

@@ -78,7 +78,14 @@ OPENS = frozenset({
     "create_task", "ensure_future", "run_in_executor", "ws_connect", "open_connection", "create_connection", "open_unix_connection",
     "create_server", "start_server",
 })  # fmt: skip
-OPENED = ("websockets.", "aiohttp.ClientSession", "aiohttp.client.ClientSession", "asyncio.open_connection", "asyncpg.", "aioredis.")
+OPENED = (
+    "websockets.",
+    "aiohttp.ClientSession",
+    "aiohttp.client.ClientSession",
+    "asyncio.open_connection",
+    "asyncpg.",
+    "aioredis.",
+)
 DEPTH = 2  # calls that are followed to find what is begun
 CLOCKS = ("time.", "datetime.")
 
@@ -140,7 +147,11 @@ def _rereads(project: Project, function: FunctionNode, read: Access) -> frozense
         a.op
         for accesses in sharing.claims.tested(function).values()
         for a in accesses
-        if a.state == read.state and a.op != read.op and a.ref == read.ref and (a.rest == read.rest or not a.rest) and not a.aliased
+        if a.state == read.state
+        and a.op != read.op
+        and a.ref == read.ref
+        and (a.rest == read.rest or not a.rest)
+        and not a.aliased
     )
 
 
@@ -164,7 +175,12 @@ def _kind(
     """(kind, test, act, belief) of a read, a suspension and a write; None if they are no decision that does harm."""
     flow, held, branches = project.flow(function), made.operands, made.branches
     own = write.access.function.body.ops[write.access.op]
-    if not write.hops and write.op != read.op and isinstance(own, Store | Binary) and not _is_clock(project, function, own):
+    if (
+        not write.hops
+        and write.op != read.op
+        and isinstance(own, Store | Binary)
+        and not _is_clock(project, function, own)
+    ):
         carried = held.intersection(reads(own))
         if carried and read.rest == write.rest and _computed(function, own, held):
             return Kind.UPDATE, NONE, write.op, ""
@@ -185,8 +201,15 @@ def _stale(
 ) -> tuple[Kind, int, int, str] | None:
     """A value that was read before the suspension is tested after it, and decides on something that adds up."""
     body = function.body
-    kept = {body.places[w].name for m in made.makers - later for w in writes(body.ops[m]) if body.places[w].root is Root.LOCAL}
-    effects = [e for e in project.sharing.claims.effects(function) if e.op in later and e.op <= write.op and _adds(project, e)]
+    kept = {
+        body.places[w].name
+        for m in made.makers - later
+        for w in writes(body.ops[m])
+        if body.places[w].root is Root.LOCAL
+    }
+    effects = [
+        e for e in project.sharing.claims.effects(function) if e.op in later and e.op <= write.op and _adds(project, e)
+    ]
     if not kept or not effects:
         return None
     for branch in sorted(made.branches.intersection(later)):
@@ -216,7 +239,9 @@ def _adds(project: Project, effect: Effect) -> bool:
     return isinstance(op, Binary) or isinstance(op, Call) and last_name(inner, op) in GROWS
 
 
-def _rests_on(project: Project, function: FunctionNode, branch: int, kept: set[str | int | Const], later: frozenset[int]) -> bool:
+def _rests_on(
+    project: Project, function: FunctionNode, branch: int, kept: set[str | int | Const], later: frozenset[int]
+) -> bool:
     """Whether a test is made, after the suspension, of names that hold what was read before. A container that a name
     holds is live, and so is an attribute that somebody changes."""
     body = function.body
@@ -286,7 +311,7 @@ def _belief(function: FunctionNode, read: Access, branch: int, outcome: bool) ->
         return ""
     if branch == read.op:
         return "truthy" if outcome else "falsy"
-    operand = test.test
+    operand, sources = test.test, {read.operand, *derived(function, read).operands}
     for _ in range(4):
         maker = next((o for o in reversed(body.ops[:branch]) if operand in writes(o)), None)
         if isinstance(maker, Unary) and OPERATORS[maker.operator] == "not":
@@ -294,7 +319,10 @@ def _belief(function: FunctionNode, read: Access, branch: int, outcome: bool) ->
         elif isinstance(maker, Store):
             operand = maker.src
         elif isinstance(maker, Compare):
-            return _compared(body.places[maker.right].name, OPERATORS[maker.operator], outcome)
+            operator = OPERATORS[maker.operator]
+            if maker.right in sources and maker.left not in sources and operator not in ("in", "not in"):
+                return _compared(body.places[maker.left].name, _MIRRORED.get(operator, operator), outcome)
+            return _compared(body.places[maker.right].name, operator, outcome)
         else:
             break
     if operand == read.operand or body.places[operand].root in (Root.TEMP, Root.LOCAL):
@@ -308,6 +336,9 @@ _OPPOSITE = {
 }  # fmt: skip
 
 
+_MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
+
+
 def _compared(right: object, operator: str, outcome: bool) -> str:
     if not outcome:
         operator = _OPPOSITE.get(operator, "")
@@ -316,7 +347,9 @@ def _compared(right: object, operator: str, outcome: bool) -> str:
         return {"None": "none", "False": "falsy", "True": "truthy", "0": "falsy"}.get(word, "equal")
     if operator in ("is not", "!="):
         return {"None": "some", "False": "truthy", "True": "falsy"}.get(word, "unequal")
-    return {"in": "present", "not in": "absent", "<": "below", "<=": "below", ">": "above", ">=": "above"}.get(operator, "")
+    return {"in": "present", "not in": "absent", "<": "below", "<=": "below", ">": "above", ">=": "above"}.get(
+        operator, ""
+    )
 
 
 def begins(project: Project, function: FunctionNode, branch: int) -> bool:
@@ -331,7 +364,11 @@ def _beginnings(project: Project, function: FunctionNode, depth: int, seen: froz
         call = function.body.ops[rank]
         if not isinstance(call, Call) or seen and once(project, function, rank):
             continue
-        if "place" in project.exchange.at(function, rank) or is_opening(project, function, rank) and not _entered(function, call):
+        if (
+            "place" in project.exchange.at(function, rank)
+            or is_opening(project, function, rank)
+            and not _entered(function, call)
+        ):
             yield rank
         elif depth:
             below = [t.function for t in result.targets if not t.wrapper and t.bound and t.function not in seen]
@@ -372,9 +409,17 @@ def _harm(project: Project, function: FunctionNode, write: Effect, branch: int, 
                 return Kind.CREATE
             return None if _fetched(inner, op.src) or value is not None else Kind.INSERT
         return Kind.INSERT if isinstance(op, Call) and last_name(inner, op) in ("add", "append", "update") else None
-    if belief == "below" and (isinstance(op, Binary) and OPERATORS[op.operator] == "+" or write.access.how is How.RESIZE and grows):
+    if belief == "below" and (
+        isinstance(op, Binary) and OPERATORS[op.operator] == "+" or write.access.how is How.RESIZE and grows
+    ):
         return Kind.LIMIT
-    if belief in ("below", "above") and isinstance(op, Store) and value is not None and value.kind in ("int", "float") and not write.rest:
+    if (
+        belief in ("below", "above")
+        and isinstance(op, Store)
+        and value is not None
+        and value.kind in ("int", "float")
+        and not write.rest
+    ):
         return Kind.RESET
     if belief in ("present", "truthy") and write.rest and _raises_if_gone(inner, op):
         return Kind.DELETE
@@ -398,7 +443,12 @@ def _is_member(function: FunctionNode, operand: int) -> bool:
     place = function.body.places[operand]
     if isinstance(place.name, Const):
         return place.name.kind == "str"
-    return place.root is Root.GLOBAL and bool(place.path) and place.path[-1].kind is Select.ATTR and str(place.path[-1].value).isupper()
+    return (
+        place.root is Root.GLOBAL
+        and bool(place.path)
+        and place.path[-1].kind is Select.ATTR
+        and str(place.path[-1].value).isupper()
+    )
 
 
 def _fetched(function: FunctionNode, operand: int) -> bool:

@@ -136,7 +136,9 @@ def _near(project: Project, access: Access, lock: Lock) -> bool:
     method = project.sharing.ways.own(access.function)
     if access.ref.path and method is not None and access.ref.name == method.name and len(access.ref.path) == 1:
         return True
-    return isinstance(access.ref.scope, str) or any(a.lock[:2] == lock[:2] for a in project.locks.acquisitions(access.function))
+    return isinstance(access.ref.scope, str) or any(
+        a.lock[:2] == lock[:2] for a in project.locks.acquisitions(access.function)
+    )
 
 
 def _breach(
@@ -158,7 +160,9 @@ def _breach(
         return
 
 
-def _thread_breach(project: Project, lock: Lock, inside: list[Access], access: Access) -> tuple[str, str, Severity, bool] | None:
+def _thread_breach(
+    project: Project, lock: Lock, inside: list[Access], access: Access
+) -> tuple[str, str, Severity, bool] | None:
     """(what, harm, severity, plain) of an access without a thread lock; None where it is one harmless step."""
     function = access.function
     op = function.body.ops[access.op]
@@ -169,12 +173,26 @@ def _thread_breach(project: Project, lock: Lock, inside: list[Access], access: A
         return "changes", "two threads change it at once, or one walks over it meanwhile", Severity.HIGH, True
     if access.how is How.WRITE and isinstance(op, Binary):
         return "counts on", "an update is lost when two threads read the old value", Severity.HIGH, True
-    if access.how is How.WRITE and isinstance(op, Store) and any(isinstance(g.function.body.ops[g.op], Binary) for g in inside):
+    if (
+        access.how is How.WRITE
+        and isinstance(op, Store)
+        and any(isinstance(g.function.body.ops[g.op], Binary) for g in inside)
+    ):
         return "stores", "a thread that is counting writes its old value over it", Severity.MEDIUM, False
     if access.how is How.ITERATE and _resized(inside):
-        return "walks over", "it raises RuntimeError, or leaves items out, when a thread changes it meanwhile", Severity.MEDIUM, True
+        return (
+            "walks over",
+            "it raises RuntimeError, or leaves items out, when a thread changes it meanwhile",
+            Severity.MEDIUM,
+            True,
+        )
     if access.how is How.SNAPSHOT and value == {"collections.deque"} and _resized(inside):
-        return "copies", "the copy of a deque is one step only where the interpreter has one lock for all threads", Severity.MEDIUM, False
+        return (
+            "copies",
+            "the copy of a deque is one step only where the interpreter has one lock for all threads",
+            Severity.MEDIUM,
+            False,
+        )
     if access.how in (How.TEST, How.READ) and _acts_inside(project, lock, access):
         return "tests", "what was tested may have changed by the time that the lock is taken", Severity.MEDIUM, True
     return None
@@ -199,12 +217,15 @@ def _acts_inside(project: Project, lock: Lock, access: Access) -> bool:
     tests = sharing.claims.tested(function)
     branches = {b for b, accesses in tests.items() if access in accesses}
     for other in sharing.accesses.of(function):
-        if other.state != access.state or not other.how.changes or not _holds(project, other, lock) or other.rest != access.rest:
+        if (
+            other.state != access.state
+            or not other.how.changes
+            or not _holds(project, other, lock)
+            or other.rest != access.rest
+        ):
             continue
         guards = {b for b, _ in flow.guards(flow.block_of(other.op))}
-        again = any(
-            a.state == access.state and _holds(project, a, lock) for b in guards for a in tests.get(b, ())
-        )
+        again = any(a.state == access.state and _holds(project, a, lock) for b in guards for a in tests.get(b, ()))
         if branches & guards and not again:
             return True
     return False
@@ -236,7 +257,9 @@ def _pause(project: Project, lock: Lock, guarded: Access, everything: list[Acces
     return None
 
 
-def _sites(project: Project, lock: Lock, access: Access) -> Iterator[tuple[tuple[FunctionNode, int], tuple[FunctionNode, int] | None]]:
+def _sites(
+    project: Project, lock: Lock, access: Access
+) -> Iterator[tuple[tuple[FunctionNode, int], tuple[FunctionNode, int] | None]]:
     """Where the lock is missing: the access, or those callers of a helper that do not hold it while others do."""
     function = access.function
     own = (function, access.op)

@@ -71,7 +71,9 @@ def _fails(project: Project, function: FunctionNode, read: Access) -> bool | Non
     if read.rest:
         value = project.type_of(function, read.operand)
     names = {a.cls for a in value if isinstance(a, Instance) and a.cls != "builtins.None"}
-    if len(names) != 1 or len(names) != len({a for a in value if not (isinstance(a, Instance) and a.cls == "builtins.None")}):
+    if len(names) != 1 or len(names) != len(
+        {a for a in value if not (isinstance(a, Instance) and a.cls == "builtins.None")}
+    ):
         return None
     (name,) = names
     return True if name in FAILS else False if name in SKIPS else None
@@ -80,10 +82,16 @@ def _fails(project: Project, function: FunctionNode, read: Access) -> bool | Non
 def resizes_inside(project: Project, function: FunctionNode, walk: Walk) -> Effect | None:
     """A change of the container in the body itself, after which the walk goes on."""
     flow, body = project.flow(function), function.body
-    heads = {n for n in flow.order for r in range(body.blocks[n].start, body.blocks[n].end) if _nexts(body.ops[r], _step(walk))}
+    heads = {
+        n
+        for n in flow.order
+        for r in range(body.blocks[n].start, body.blocks[n].end)
+        if _nexts(body.ops[r], _step(walk))
+    }
     for effect in project.sharing.claims.effects(function):
         same = effect.state == walk.read.state and effect.ref == walk.read.ref
         same = same and effect.access.how is How.RESIZE and effect.access.container == walk.read.container
+        same = same and (walk.fails or _shrinks(effect.access))
         if same and effect.op in walk.body and _goes_on(project, function, effect.op, heads):
             return effect
     return None

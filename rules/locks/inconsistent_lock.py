@@ -62,6 +62,7 @@ that only a constructor writes, or what it calls, is left out.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 from auditor.finding import Confidence, Finding, Fix, Severity, Step
 from auditor.project.project import Project
@@ -76,14 +77,22 @@ from ._words import made_step
 class InconsistentLock(Rule):
     id = "inconsistent-lock"
     severity = Severity.HIGH
-    confidence = Confidence.LIKELY
+    confidence = Confidence.POSSIBLE
     since = "0.1"
+    options: ClassVar = {
+        "likely": False
+    }  # grade a breach of two shown threads likely; its precision is not measured yet
     effort = "M"
     cwe = (362, 820)
 
     def check_project(self, project: Project) -> Iterator[Finding]:
         for breach in breaches(project):
-            yield _finding(project, breach)
+            finding = _finding(project, breach)
+            yield (
+                finding
+                if self.option["likely"]
+                else finding.with_(severity=Severity.INFO, confidence=Confidence.POSSIBLE)
+            )
 
 
 def _finding(project: Project, breach: Breach) -> Finding:
@@ -92,9 +101,10 @@ def _finding(project: Project, breach: Breach) -> Finding:
     sure = breach.meeting is not None and breach.meeting.same is Same.YES and breach.plain
     name = f"{breach.access.state.name}"
     guard = breach.guarded.function.name
+    does = f"{function.name}() {_done(breach)} without {breach.lock}"
     return Finding(
         rule=InconsistentLock.id, path=function.path, line=line, column=column, end_line=end_line, end_column=end_column,
-        message=f"{function.name}() {_done(breach)} without {breach.lock}, which {guard}() holds when it changes {name}: {breach.harm}{_others(breach)}",
+        message=f"{does}, which {guard}() holds when it changes {name}: {breach.harm}{_others(breach)}",
         symbol=function.symbol, severity=breach.severity if sure else Severity.INFO,
         confidence=Confidence.LIKELY if sure else Confidence.POSSIBLE, proof=tuple(_steps(project, breach)),
         fix=Fix("display", f"Take {breach.lock} around it, if nothing on the way here holds it"),
@@ -115,16 +125,29 @@ def _done(breach: Breach) -> str:
 def _steps(project: Project, breach: Breach) -> Iterator[Step]:
     lock, guarded, access = breach.lock, breach.guarded, breach.access
     yield from made_step(project, lock)
-    yield project.step(guarded.function, guarded.op, f"{guarded.function.name}() changes {guarded.ref} under {lock}", guarded.function.name)
+    yield project.step(
+        guarded.function,
+        guarded.op,
+        f"{guarded.function.name}() changes {guarded.ref} under {lock}",
+        guarded.function.name,
+    )
     if breach.pause is not None:
         note = "inside of the region it suspends: other tasks run, and the lock alone keeps them out"
         yield project.step(guarded.function, breach.pause, note, "await")
     if breach.caller is not None:
         caller, op = breach.caller
-        yield project.step(caller, op, f"{caller.name}() holds {lock} when it runs {access.function.name}()", caller.name)
+        yield project.step(
+            caller, op, f"{caller.name}() holds {lock} when it runs {access.function.name}()", caller.name
+        )
     if access.function is not breach.site[0]:
-        yield project.step(*breach.site, f"{breach.site[0].name}() runs {access.function.name}() without it", breach.site[0].name)
-    yield project.step(access.function, access.op, f"{access.function.name}() {breach.what} {access.ref} without it", access.function.name)
+        yield project.step(
+            *breach.site, f"{breach.site[0].name}() runs {access.function.name}() without it", breach.site[0].name
+        )
+    yield project.step(
+        access.function,
+        access.op,
+        f"{access.function.name}() {breach.what} {access.ref} without it",
+        access.function.name,
+    )
     if breach.meeting is not None:
         yield from way_steps(project, breach.meeting, guarded.function, breach.site[0])
-

@@ -114,7 +114,8 @@ class _Uses:
 
     def __init__(self, project: Project) -> None:
         self.project = project
-        self.attributes: dict[str, list[tuple[FunctionNode, int, int]]] = {}
+        self.own: dict[str, set[ClassNode]] = {}  # attributes that are read of `self`, with the class of the method
+        self.attributes: dict[str, list[tuple[FunctionNode, int, int]]] = {}  # those of other objects
         self.names: set[tuple[str, str]] = set()
         self.texts: set[str] = set()
         wanted = {o[1] for m in project.locks.made if m.place >= 0 and (o := _owner(m)) is not None}
@@ -138,7 +139,9 @@ class _Uses:
                 for at, selected in enumerate(place.path):
                     last = operand in written and at == len(place.path) - 1
                     if selected.kind is Select.ATTR and not last:
-                        if selected.value in wanted:
+                        if selected.value in wanted and at == 0 and (cls := _class_of_self(function, place.name)) is not None:
+                            self.own.setdefault(str(selected.value), set()).add(cls)
+                        elif selected.value in wanted:
                             self.attributes.setdefault(str(selected.value), []).append((function, operand, at))
                         self.names.add(("", str(selected.value)))
             if isinstance(op, Call) and last_name(function, op) in BY_NAME:
@@ -150,13 +153,12 @@ class _Uses:
         if name in self.texts:
             return True
         line = {*cls.mro, *cls.descendants()}
+        own = self.own.get(name, set())
+        if own and any(not own.isdisjoint((*c.mro, *c.descendants())) for c in line):
+            return True
         return any(self._may_be(line, *found) for found in self.attributes.get(name, ()))
 
     def _may_be(self, line: set[ClassNode], function: FunctionNode, operand: int, at: int) -> bool:
-        place = function.body.places[operand]
-        method = method_of(function)
-        if at == 0 and method is not None and method.cls is not None and place.name == method.self_name:
-            return method.cls in line or bool(line & {*method.cls.mro, *method.cls.descendants()})
         ref = self.project.locks.references.of(function, operand)
         if ref is None or len(ref.path) <= at:
             return True
@@ -165,6 +167,12 @@ class _Uses:
             return True
         owners = [a.cls for a in value if isinstance(a, Instance)]
         return any(isinstance(o, ClassNode) and (o in line or line & {*o.mro, *o.descendants()}) for o in owners)
+
+
+def _class_of_self(function: FunctionNode, name: object) -> ClassNode | None:
+    """The class of the method whose `self` a name is, None if it is none."""
+    method = method_of(function)
+    return method.cls if method is not None and name == method.self_name else None
 
 
 def _attribute(project: Project, made: Made, owner: tuple[ClassNode, str], uses: _Uses) -> Iterator[Finding]:
