@@ -10,10 +10,12 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from auditor.facts.model import Await, Call, Exit
+from auditor.facts.model import Await, Call, Enter, Exit
 from auditor.project.graph import Node, last_name
+from auditor.project.lock_kinds import kind_of
 from auditor.project.suspension import Suspends
 from auditor.project.symbols import FunctionNode
+from auditor.project.types import BOTTOM
 
 if TYPE_CHECKING:
     from auditor.project.locks import Locks
@@ -78,6 +80,8 @@ class Contention:
                 return Suspends.NEVER  # leaving gives it back
         if taken and all(lock.kind.is_async for lock in taken):
             return Suspends.MAY if any(lock[:2] in contended for lock in taken) else Suspends.NEVER
+        if isinstance(step, Enter | Exit) and self._kind(function, op, step.src):
+            return Suspends.UNKNOWN if isinstance(step, Enter) else Suspends.NEVER  # a lock, and nobody knows which
         inner = [
             f.target
             for f in self.locks.frames.of(node)
@@ -92,6 +96,11 @@ class Contention:
             if found is Suspends.MAY:
                 break
         return found
+
+    def _kind(self, function: FunctionNode, op: int, operand: int) -> bool:
+        """Whether a manager is a lock of asyncio."""
+        kind = kind_of(self.project.types(function).get((op, operand), BOTTOM))
+        return kind is not None and kind.is_async
 
     def _lets_go(self, function: FunctionNode, op: int) -> bool:
         """`await condition.wait()`: its lock is free meanwhile."""
