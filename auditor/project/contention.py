@@ -98,9 +98,9 @@ class Contention:
         return found
 
     def _kind(self, function: FunctionNode, op: int, operand: int) -> bool:
-        """Whether a manager is a lock of asyncio."""
-        kind = kind_of(self.project.types(function).get((op, operand), BOTTOM))
-        return kind is not None and kind.is_async
+        """Whether a manager can be a lock of asyncio."""
+        kinds = (kind_of(frozenset((atom,))) for atom in self.project.types(function).get((op, operand), BOTTOM))
+        return any(kind is not None and kind.is_async for kind in kinds)
 
     def _lets_go(self, function: FunctionNode, op: int) -> bool:
         """`await condition.wait()`: its lock is free meanwhile."""

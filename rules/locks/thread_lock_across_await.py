@@ -142,7 +142,8 @@ def _finding(
         rule=ThreadLockAcrossAwait.id, path=function.path, line=line, column=column, end_line=end_line, end_column=end_column,
         message=f"{function.name}() holds {name}, a {kind}, across an await: {harm}",
         symbol=function.symbol, severity=Severity.CRITICAL if sure else Severity.HIGH,
-        confidence=Confidence.CERTAIN if sure else Confidence.LIKELY, proof=tuple(steps),
+        confidence=Confidence.CERTAIN if sure else Confidence.LIKELY if value is Suspends.MAY else Confidence.POSSIBLE,
+        proof=tuple(steps),
         fix=Fix("display", _mend(project, held, name)),
     )  # fmt: skip
 
