@@ -372,7 +372,7 @@ def models_suggest(paths: tuple[str, ...], count: int, **options: Any) -> None:
 
 @cli.command()
 @_run_options
-@click.option("--format", "form", type=click.Choice(["text", "json", "mermaid"]), default="text", show_default=True, help="What is printed.")
+@click.option("--format", "form", type=click.Choice(["text", "json", "mermaid"]), default="text", help="What is printed.")
 def orders(paths: tuple[str, ...], form: str, **options: Any) -> None:
     """The order map: every path to a call that places, changes or cancels an order, and what guards it."""
     from auditor.orders import run

@@ -19,11 +19,21 @@ def run(request: Request, form: str) -> tuple[str, int]:
     `pipeline.run` raises."""
     outcome = pipeline.run(request)
     orders = outcome.audit.orders
-    written = {"text": text, "json": lambda o: json_text(o) + "\n", "mermaid": lambda o: "\n".join(flowchart(o)) + "\n"}[form](orders)
+    written = _written(orders, form)
     failed = lacking(orders, request.config.order_checks)
     if failed and form == "text":
         written += "\n" + "\n".join(_lack(row, name) for row, name in failed) + "\n"
     return written, 1 if failed else 0
+
+
+def _written(orders: Mapping[str, Any], form: str) -> str:
+    match form:
+        case "json":
+            return json_text(orders) + "\n"
+        case "mermaid":
+            return "\n".join(flowchart(orders)) + "\n"
+        case _:
+            return text(orders)
 
 
 def _lack(row: Mapping[str, Any], name: str) -> str:

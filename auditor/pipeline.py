@@ -131,7 +131,8 @@ def verdict(audit: Audit, request: Request, analysis: Analysis, complete: bool) 
     if unmet and not request.exit_zero:
         status = 1
         names = ", ".join(dict.fromkeys(name for _, name in unmet))
-        reasons.append(f"{_number(len({id(row) for row, _ in unmet}), 'order path')} lack{'s' if len(unmet) == 1 else ''} {names} ([tool.auditor.orders])")
+        count = len({id(row) for row, _ in unmet})
+        reasons.append(f"{_number(count, 'order path')} lack{'s' if count == 1 else ''} {names} ([tool.auditor.orders])")
     if stale and request.baseline_strict and not request.exit_zero:
         status = 1
         reasons.append("the baseline must shrink (--baseline-strict)")

@@ -385,3 +385,71 @@ def test_findings_do_not_depend_on_the_order_of_files(name: str) -> None:
 
 def test_kinds_of_this_file_name_the_atoms() -> None:
     assert [kinds(v) for v in (DECIMAL, FLOAT, INT, STR)] == [{"Decimal"}, {"float"}, {"int"}, {"str"}]
+
+
+# --- where numbers come from, beyond one function -----------------------------------------------------------------------------
+
+
+def kind_of(body: str, **others: str) -> set[str]:
+    """The types that the lattice allows for what `asked` returns."""
+    return kinds(inferred(bot(f"from decimal import Decimal\n{body}", **others), "asked"))
+
+
+GROWING = """
+class Account:
+    def __init__(self, start: str) -> None:
+        self.total = Decimal(start)
+        self.count = 0
+    def add(self, amount: Decimal) -> None:
+        self.total = self.total + amount
+        self.count += 1
+    @property
+    def share(self):
+        return self.rest / Decimal(100)
+def asked(account: Account):
+    return account.{name}
+"""
+
+
+@pytest.mark.parametrize(("name", "expected"), [("total", {"Decimal"}), ("count", {"int"}), ("share", {"Decimal"})])
+def test_attributes_that_are_computed_from_themselves_and_properties(name: str, expected: set[str]) -> None:
+    assert kind_of(GROWING.format(name=name)) == expected
+
+
+def test_what_stands_beside_a_decimal_is_open_where_the_project_has_operators() -> None:
+    asked = "def asked(x):\n    return x * Decimal(2)\n"
+    assert kind_of(asked) == {"Decimal"}
+    assert kind_of(f"class Quantity:\n    def __mul__(self, other): return self\n{asked}") == {"?"}
+
+
+def test_tables_of_a_module_keep_their_keys_apart_until_one_is_changed() -> None:
+    rates = "from decimal import Decimal\nRATES = {'maker': 0.1, 'taker': Decimal(1)}\n"
+    asked = "from rates import RATES\ndef asked():\n    return RATES['{}']\n"
+    assert kind_of(asked.format("maker"), rates=rates) == {"float"}
+    assert kind_of(asked.format("taker"), rates=rates) == {"Decimal"}
+    assert kind_of(asked.format("maker"), rates=rates + "def change(x):\n    RATES['maker'] = x\n") != {"float"}
+
+
+def test_a_comparison_with_a_literal_leaves_out_the_literals_that_do_not_fit() -> None:
+    body = "def asked(x: Decimal, flag: bool):\n    if flag:\n        x = 0.0\n    if x {} 0:\n        return x\n    raise ValueError\n"
+    assert kind_of(body.format("<")) == {"Decimal"}
+    assert kind_of(body.format("<=")) == {"Decimal", "float"}
+
+
+@pytest.mark.parametrize(("declared", "expected"), [
+    ("Column(Float)", {"float", "?"}), ("Column(Float, nullable=False)", {"float"}),
+    ("Column(Numeric(36, 18), nullable=False)", {"Decimal"}),
+    ("Column(Integer, primary_key=True)", {"int"}), ("Column(Custom)", {"?"}),
+])  # fmt: skip
+def test_columns_of_a_database(declared: str, expected: set[str]) -> None:
+    body = "from sqlalchemy import Column, Float, Integer, Numeric\nfrom other import Base, Custom\n"
+    assert kind_of(f"{body}class Trade(Base):\n    value = {declared}\ndef asked(trade: Trade):\n    return trade.value\n") == expected
+
+
+def test_a_mixed_argument_makes_an_annotation_doubtful() -> None:
+    text = (
+        "from dataclasses import dataclass\nfrom decimal import Decimal\n@dataclass\nclass Fill:\n    price: Decimal\n"
+        "def made(flag: bool, price: Decimal):\n    return Fill(0.5 if flag else price)\n"
+        "def cost(fill: Fill):\n    return fill.price * 0.1\n"
+    )
+    assert [(f.line, f.confidence) for f in findings(text) if f.line == 9] == [(9, Confidence.LIKELY)]

@@ -96,13 +96,20 @@ class TestPaths:
         ]  # fmt: skip
         kinds = {key: row["entry"]["kind"] for key, row in found.items()}
         assert set(kinds.values()) == {"task", "coroutine"}
-        assert [hop["calls"] for hop in found["place", "Bot.run", "Bot.send"]["hops"]] == ["tick", "send", "create_order"]
+        assert [hop["calls"] for hop in found["place", "Bot.run", "Bot.send"]["hops"]] == [
+            "tick",
+            "send",
+            "create_order",
+        ]
 
     def test_what_guards_a_path_is_shown_with_its_place(self) -> None:
         row = rows(mapped())["place", "Bot.run", "Bot.send"]
         assert {name for name, status in statuses(row).items() if status != "proven"} == {"outcome"}
         checks = row["checks"]
-        assert (checks["risk"]["path"], checks["risk"]["line"]) == ("desk/bot.py", BOT.splitlines().index('        if risk.may_open("X", 2):') + 1)
+        assert (checks["risk"]["path"], checks["risk"]["line"]) == (
+            "desk/bot.py",
+            BOT.splitlines().index('        if risk.may_open("X", 2):') + 1,
+        )
         assert checks["switch"]["line"] == BOT.splitlines().index("        if self.dry_run:") + 1
 
     def test_what_is_missing_is_said(self) -> None:
@@ -114,7 +121,12 @@ class TestPaths:
 
     def test_a_cancel_needs_no_size(self) -> None:
         found = statuses(rows(mapped())["cancel", "stray", "stray"])
-        assert (found["risk"], found["rounding"], found["client-id"], found["switch"]) == ("not needed", "not needed", "not needed", "absent")
+        assert (found["risk"], found["rounding"], found["client-id"], found["switch"]) == (
+            "not needed",
+            "not needed",
+            "not needed",
+            "absent",
+        )
 
     def test_a_client_without_its_limiter(self) -> None:
         off = BOT.replace("ccxt.okx()", 'ccxt.okx({"enableRateLimit": False})')
@@ -181,7 +193,9 @@ class TestWriting:
 class TestRequired:
     def test_only_what_is_absent_on_production_paths_counts(self) -> None:
         table = mapped()
-        assert [(row["hops"][-1]["symbol"], name) for row, name in lacking(table, ["client-id"])] == [("Bot.leave", "client-id")]
+        assert [(row["hops"][-1]["symbol"], name) for row, name in lacking(table, ["client-id"])] == [
+            ("Bot.leave", "client-id")
+        ]
         scripts = order_map(engine.in_process(TEXTS, RULES).project, lambda _path: "scripts")
         assert lacking(scripts, ["client-id"]) == []
 

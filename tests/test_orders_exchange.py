@@ -86,9 +86,18 @@ class TestVerbs:
     @pytest.mark.parametrize(
         ("text", "verb"),
         [
-            ("from binance import Client\n\n\ndef f():\n    Client('k', 's').order_market_buy(symbol='X', quantity=1)\n", PLACE),
-            ("from binance.client import Client\n\n\ndef f():\n    Client('k', 's').cancel_order(symbol='X', orderId=1)\n", CANCEL),
-            ("from alpaca.trading.client import TradingClient\n\n\ndef f(o):\n    TradingClient('k', 's').submit_order(o)\n", PLACE),
+            (
+                "from binance import Client\n\n\ndef f():\n    Client('k', 's').order_market_buy(symbol='X', quantity=1)\n",
+                PLACE,
+            ),
+            (
+                "from binance.client import Client\n\n\ndef f():\n    Client('k', 's').cancel_order(symbol='X', orderId=1)\n",
+                CANCEL,
+            ),
+            (
+                "from alpaca.trading.client import TradingClient\n\n\ndef f(o):\n    TradingClient('k', 's').submit_order(o)\n",
+                PLACE,
+            ),
             ("from ib_async import IB\n\n\ndef f(c, o):\n    IB().placeOrder(c, o)\n", PLACE),
             ("from ib_insync import IB\n\n\ndef f(o):\n    IB().cancelOrder(o)\n", CANCEL),
             ("import ccxt\n\n\ndef f():\n    ccxt.okx().fetch_open_orders()\n", READS_OPEN),
@@ -161,7 +170,10 @@ async def trade(manager: Manager):
     await manager.submit("X", 1)
 """
         found = project({"client.py": CLIENT, "use.py": use})
-        assert verbs(found, PLACE) == [("Manager.submit", 15, "Venue.place_order()", 1), ("trade", 22, "Venue.place_order()", 2)]
+        assert verbs(found, PLACE) == [
+            ("Manager.submit", 15, "Venue.place_order()", 1),
+            ("trade", 22, "Venue.place_order()", 2),
+        ]
 
     def test_a_role_is_inherited_on_every_path_or_by_name_and_over_four_calls_at_most(self) -> None:
         layers = "\n\n\n".join(f"def go{n}(x):\n    return go{n + 1}(x)" for n in range(6))
@@ -207,7 +219,9 @@ def both(x):
 
 
 class TestOutcomes:
-    def handled(self, classes: str, body: str = "await client.create_order('X', 'market', 'buy', 1)") -> tuple[str, str]:
+    def handled(
+        self, classes: str, body: str = "await client.create_order('X', 'market', 'buy', 1)"
+    ) -> tuple[str, str]:
         text = f"""\
 import asyncio
 
@@ -232,9 +246,11 @@ async def f():
     @pytest.mark.parametrize(
         ("classes", "kind"),
         [
-            ("ccxt.RequestTimeout", "unknown"), ("ccxt.NetworkError", "unknown"), ("ccxt.ExchangeNotAvailable", "unknown"), ("ccxt.BaseError", "unknown"),
-            ("Exception", "unknown"), ("LOST", "unknown"), ("(ccxt.InvalidOrder, ccxt.NetworkError)", "unknown"), ("ccxt.RateLimitExceeded", "refused"),
-            ("ccxt.InvalidNonce", "refused"), ("ccxt.InsufficientFunds", "refused"), ("ccxt.OrderNotFound", "refused"), ("TimeoutError", "other"),
+            ("ccxt.RequestTimeout", "unknown"), ("ccxt.NetworkError", "unknown"), ("ccxt.ExchangeNotAvailable", "unknown"),
+            ("ccxt.BaseError", "unknown"), ("Exception", "unknown"), ("LOST", "unknown"),
+            ("(ccxt.InvalidOrder, ccxt.NetworkError)", "unknown"), ("ccxt.RateLimitExceeded", "refused"),
+            ("ccxt.InvalidNonce", "refused"), ("ccxt.InsufficientFunds", "refused"), ("ccxt.OrderNotFound", "refused"),
+            ("TimeoutError", "other"),
             ("OSError", "other"), ("aiohttp.ClientError", "other"), ("KeyError", "other"),
         ],
     )  # fmt: skip
@@ -260,7 +276,10 @@ async def f(venue: Venue):
 """
         found = project({"client.py": CLIENT, "use.py": use})
         function, op, way = only(found, PLACE, "f")
-        assert [(h.kind, h.name) for h in found.outcomes.handlers(function, op, way)] == [("refused", "Refused"), ("unknown", "Lost")]
+        assert [(h.kind, h.name) for h in found.outcomes.handlers(function, op, way)] == [
+            ("refused", "Refused"),
+            ("unknown", "Lost"),
+        ]
 
     def test_a_later_handler_does_not_get_what_an_earlier_one_has_taken(self) -> None:
         text = """\
@@ -284,7 +303,8 @@ def f():
 
 class TestClientIds:
     def state(self, call: str, before: str = "pass", params: str = "key=None, params=None") -> str:
-        text = f"import uuid\n\nimport ccxt\n\nclient = ccxt.okx()\n\n\ndef f(x, {params}):\n    {before}\n    return client.create_order({call})\n"
+        head = "import uuid\n\nimport ccxt\n\nclient = ccxt.okx()\n"
+        text = f"{head}\n\ndef f(x, {params}):\n    {before}\n    return client.create_order({call})\n"
         found = project({"bot.py": text})
         return found.arguments.client_id(only(found, PLACE, "f")[2]).state
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from auditor.facts.model import NONE, Branch, Call, Compare, Const, Raise, Root, Select
+from auditor.facts.model import NONE, Await, Branch, Call, Compare, Const, Raise, Root, Select, Store
 from auditor.ordermap.paths import Path
 from auditor.project.exchange import CANCEL, MODEL, PLACE, READS_ORDER, Site
 from auditor.project.flow import reads, writes
@@ -19,12 +19,16 @@ from auditor.project.symbols import FunctionNode
 
 PROVEN, ABSENT, UNDECIDED, NEEDLESS = "proven", "absent", "undecided", "not needed"
 RISK = re.compile(
-    r"(?i)(valid|risk|check|limit|admit|allow|can_|may_|exceed|budget|afford|enough|protection|exposure|max_|min_|available|balance|notional|stake"
-    r"|leverage|margin|drawdown|pre_?trade|size_ok|tradable|is_lock|capital)"
+    r"(?i)(risk|admit|exceed|budget|afford|exposure|balance|notional|stake|leverage|margin|drawdown|pre_?trade|capital"
+    r"|amount|size|qty|quantity|max_open|max_position|open_trades|order_limit|position_limit|min_order|max_order|equity|may_open|can_open)"
 )
-AMOUNTS = re.compile(r"(?i)(amount|size|qty|quantity|notional|balance|exposure|stake|cost|margin|max_|min_)")
-ROUNDS = re.compile(r"(?i)(quantize|to_precision|round_step|(floor|ceil|round)_to|round_(amount|price|size|qty|quantity)|_precision$|step_size|to_step|apply_lot)")
-PACES = re.compile(r"(?i)(throttl|rate_?limit|limiter|acquire|semaphore|pacer|pace_|token_bucket|wait_for_permit|execute_task)")
+CHECKED = re.compile(r"(?i)(valid|check|limit|allow|can_|may_|enough|protection|available|tradable|is_lock|risk|admit)")
+ROUNDS = re.compile(
+    r"(?i)(quantize|to_precision|round_step|(floor|ceil|round)_to|round_(amount|price|size|qty|quantity)|_precision$|step_size|to_step|apply_lot)"
+)
+PACES = re.compile(
+    r"(?i)(throttl|rate_?limit|limiter|acquire|semaphore|pacer|pace_|token_bucket|wait_for_permit|execute_task)"
+)
 SWITCH = re.compile(
     r"(?i)(dry_?run|paper|simulat|sandbox|test_?net|is_live|live_mode|enabled|halt|kill|paused?$|trading_allowed|shut_?down|circuit|breaker|read_only"
     r"|stop_?(trading|requested|event)|maintenance|no_trading|trading_?mode|dry$)"
@@ -48,7 +52,6 @@ class Checks:
     def __init__(self, project: Project) -> None:
         self.project = project
         self.exchange = project.exchange
-        self._sent: dict[FunctionNode, tuple[Site, ...]] = {}
         self.all: Mapping[str, Callable[[Path], Answer]] = {
             "risk": self.risk, "rounding": self.rounding, "client-id": self.client_id, "timeout": self.timeout,
             "outcome": self.outcome, "rate-limit": self.rate_limit, "switch": self.switch,
@@ -66,14 +69,19 @@ class Checks:
             found = self._guard(function, op, self._is_risk_test)
             if found is not None:
                 return Answer(PROVEN, "a check of risk or size decides whether it is reached", found)
-        seen = next((site for function, op in path.way.hops if (site := self._call_before(function, op, RISK)) is not None), None)
-        if seen is not None:
-            return Answer(UNDECIDED, "a check is called before it; whether it can stop the order is not decided", seen)
+        for function, op in path.way.hops:
+            found = self._guard(function, op, self._is_check) or self._call_before(function, op, CHECKED, RISK)
+            if found is not None:
+                return Answer(
+                    UNDECIDED, "a check stands before it; whether it is one of risk or size is not decided", found
+                )
         return Answer(ABSENT, "no check of risk or size on this path")
 
     def _is_risk_test(self, function: FunctionNode, branch: int) -> bool:
-        names = list(self._test_names(function, branch))
-        return any(RISK.search(name) for name, called in names if called) or any(AMOUNTS.search(name) for name, called in names if not called)
+        return any(RISK.search(name) for name, _ in self._test_names(function, branch))
+
+    def _is_check(self, function: FunctionNode, branch: int) -> bool:
+        return any(CHECKED.search(name) for name, called in self._test_names(function, branch) if called)
 
     # --- rounding ---
     def rounding(self, path: Path) -> Answer:
@@ -86,7 +94,9 @@ class Checks:
                 call = function.body.ops[rank]
                 if rank == op or not isinstance(call, Call) or not self._before(function, rank, op):
                     continue
-                known = any(r.name == "rounds" and p != "builtins.int" for p in result.externals for r in model.roles(p))
+                known = any(
+                    r.name == "rounds" and p != "builtins.int" for p in result.externals for r in model.roles(p)
+                )
                 if known or ROUNDS.search(last_name(function, call)):
                     sure = flow.dominates(flow.block_of(rank), flow.block_of(op))
                     note = "rounded to a step before it is sent" if sure else "rounded on some ways to it"
@@ -94,9 +104,61 @@ class Checks:
         if path.way.known.get("rounded"):
             return Answer(UNDECIDED, str(path.way.known["rounded"]), self._place(path.way.last))
         venue = path.way.venue
-        if venue is not None and any(isinstance(o, Call) and ROUNDS.search(last_name(venue, o)) for o in venue.body.ops):
+        if venue is not None and any(
+            isinstance(o, Call) and ROUNDS.search(last_name(venue, o)) for o in venue.body.ops
+        ):
             return Answer(PROVEN, "the client rounds while it builds the request", self._at(venue))
+        beside = next((place for site in path.way.hops if (place := self._rounded_by(*site)) is not None), None)
+        if beside is not None:
+            return Answer(
+                UNDECIDED, "what is called before it rounds; whether that is what is sent is not decided", beside
+            )
+        if not self._is_made_here(path):
+            return Answer(UNDECIDED, "the amount is made off this path", self._place(path.way.hops[0]))
         return Answer(ABSENT, "nothing rounds amount or price on this path")
+
+    def _rounded_by(self, function: FunctionNode, op: int) -> tuple[str, int] | None:
+        """A call before another one of a function that rounds something itself."""
+        for rank, result in sorted(self.project.calls(function).items()):
+            if rank == op or not self._before(function, rank, op):
+                continue
+            for target in dict.fromkeys(t.function for t in result.targets[:2]):
+                if any(isinstance(o, Call) and ROUNDS.search(last_name(target, o)) for o in target.body.ops):
+                    return self._place((function, rank))
+        return None
+
+    def _is_made_here(self, path: Path) -> bool:
+        """Whether the amount is a local value of a function on the path, not a field of an object that comes from elsewhere."""
+        for level in range(len(path.way.hops) - 1, -1, -1):
+            inner = path.way._replace(hops=path.way.hops[level:])
+            function, op = inner.hops[0]
+            operand = self.project.arguments.operand(inner, "amount")
+            if operand == NONE:
+                continue
+            names = [function.body.places[x] for x in self._parts(function, operand, op)]
+            params = {p.name for p in function.header.params}
+            if any(place.path or place.root not in (Root.LOCAL, Root.CONST) for place in names):
+                return False
+            if not any(place.name in params for place in names):
+                return True
+        return False
+
+    @staticmethod
+    def _parts(function: FunctionNode, operand: int, before: int) -> set[int]:
+        """The places that a value is put together from, through temporaries."""
+        body = function.body
+        found: set[int] = set()
+        pending, seen = [operand], {operand}
+        while pending:
+            current = pending.pop()
+            if body.places[current].root is not Root.TEMP:
+                found.add(current)
+                continue
+            maker = next((o for o in reversed(body.ops[:before]) if current in writes(o)), None)
+            more = [x for x in reads(maker) if x not in seen] if maker is not None else []
+            pending.extend(more)
+            seen.update(more)
+        return found
 
     # --- client id ---
     def client_id(self, path: Path) -> Answer:
@@ -108,7 +170,9 @@ class Checks:
         if origin.state == MADE and origin.site is not None:
             return Answer(PROVEN, "the client id is made here", self._place(origin.site))
         if origin.state == GIVEN:
-            return Answer(PROVEN, "a client id is passed", self._place(path.way.hops[min(origin.level, len(path.way.hops) - 1)]))
+            return Answer(
+                PROVEN, "a client id is passed", self._place(path.way.hops[min(origin.level, len(path.way.hops) - 1)])
+            )
         if origin.state == NO_ID:
             return Answer(ABSENT, "no client id is sent", self._place(path.way.last))
         return Answer(UNDECIDED, "where the client id comes from is not decided", self._place(path.way.last))
@@ -122,46 +186,38 @@ class Checks:
             return Answer(PROVEN, f"the client's own limit: {path.way.known['timeout']} s", self._place(path.way.last))
         if path.way.venue is None:
             return Answer(UNDECIDED, "the limit of the client is not known", self._place(path.way.last))
-        sent = self._requests(path.way.venue)
+        sent = self.exchange.requests(path.way.venue)
         for function, op in sent:
             call = function.body.ops[op]
-            if isinstance(call, Call) and any(name == "timeout" for name, _ in call.keywords) or self.project.outcomes.waited(function, op):
+            if (
+                isinstance(call, Call)
+                and any(name == "timeout" for name, _ in call.keywords)
+                or self.project.outcomes.waited(function, op)
+            ):
                 return Answer(PROVEN, "the request has a limit", self._place((function, op)))
-        if self._session_limit is not None:
-            return Answer(PROVEN, "the session has a limit", self._session_limit)
+        folders = {function.path.rpartition("/")[0] for function, _ in sent}
+        limit = next((place for place in self._session_limits if place[0].rpartition("/")[0] in folders), None)
+        if limit is not None:
+            return Answer(PROVEN, "the session has a limit", limit)
         if any(self._path_of(site).startswith("requests.") for site in sent):
             site = next(site for site in sent if self._path_of(site).startswith("requests."))
             return Answer(ABSENT, "requests waits for ever", self._place(site))
-        return Answer(UNDECIDED, "no limit is seen; that of the library holds", self._place(sent[0]) if sent else self._at(path.way.venue))
+        return Answer(
+            UNDECIDED,
+            "no limit is seen; that of the library holds",
+            self._place(sent[0]) if sent else self._at(path.way.venue),
+        )
 
     @cached_property
-    def _session_limit(self) -> tuple[str, int] | None:
-        """Where a session or client is built with a limit of time."""
-        for function in self.project.functions():
-            for op, result in sorted(self.project.calls(function).items()):
-                call = function.body.ops[op]
-                if isinstance(call, Call) and any(p.endswith((".ClientTimeout", "httpx.Timeout")) for p in result.externals):
-                    return self._place((function, op))
-        return None
-
-    def _requests(self, venue: FunctionNode) -> tuple[Site, ...]:
-        """The network calls that a client's method comes to."""
-        if venue not in self._sent:
-            found: list[Site] = []
-            level, seen = [venue], {venue}
-            for _ in range(BELOW):
-                following: list[FunctionNode] = []
-                for function in level:
-                    for op, result in sorted(self.project.calls(function).items()):
-                        if any(r.name == "wire" for p in result.externals for r in self.project.models.model(MODEL).roles(p)):
-                            found.append((function, op))
-                        for target in result.targets:
-                            if target.function not in seen:
-                                seen.add(target.function)
-                                following.append(target.function)
-                level = following
-            self._sent[venue] = tuple(found)
-        return self._sent[venue]
+    def _session_limits(self) -> tuple[tuple[str, int], ...]:
+        """Where sessions or clients are built with a limit of time."""
+        return tuple(
+            self._place((function, op))
+            for function in self.project.functions()
+            for op, result in sorted(self.project.calls(function).items())
+            if isinstance(function.body.ops[op], Call)
+            and any(p.endswith((".ClientTimeout", "httpx.Timeout")) for p in result.externals)
+        )
 
     def _path_of(self, site: Site) -> str:
         return next(iter(self.project.calls(site[0])[site[1]].externals), "")
@@ -174,16 +230,30 @@ class Checks:
             for handler in self.project.outcomes.handlers(function, op, inner):
                 if not handler.unknown:
                     continue
-                came = self._onward(function, handler.block)
-                asked = sorted(came & self._asks(function))
+                own = self.project.flow(function).block_of(op)
+                came = self._onward(function, handler.block, own)
+                asked = sorted((came - {own}) & self._asks(function))
                 if asked:
                     rank = function.body.blocks[asked[0]].start
                     return Answer(PROVEN, "after an unknown outcome the venue is asked", self._place((function, rank)))
-                if any(isinstance(function.body.ops[function.body.blocks[n].end - 1], Raise) for n in came if self._filled(function, n)):
+                if any(
+                    isinstance(function.body.ops[function.body.blocks[n].end - 1], Raise)
+                    for n in came
+                    if self._filled(function, n)
+                ):
                     continue  # it goes on to the caller
                 if handler.whole:
-                    return Answer(ABSENT, f"{handler.name or 'a handler'} takes an unknown outcome and asks nobody", self._place((function, handler.op)))
-        reads = next(iter(sorted(self.exchange.sites(READS_ORDER, "reads_open"), key=lambda s: (-len(s[2].hops), s[0].key, s[1]))), None)
+                    return Answer(
+                        ABSENT,
+                        f"{handler.name or 'a handler'} takes an unknown outcome and asks nobody",
+                        self._place((function, handler.op)),
+                    )
+        reads = next(
+            iter(
+                sorted(self.exchange.sites(READS_ORDER, "reads_open"), key=lambda s: (-len(s[2].hops), s[0].key, s[1]))
+            ),
+            None,
+        )
         if reads is not None:
             return Answer(UNDECIDED, "nothing on the path takes it; orders are read elsewhere", self._place(reads[:2]))
         return Answer(ABSENT, "nothing on the path takes it, and orders are never read")
@@ -193,18 +263,20 @@ class Checks:
         return function.body.blocks[number].end > function.body.blocks[number].start
 
     @staticmethod
-    def _onward(function: FunctionNode, start: int) -> set[int]:
+    def _onward(function: FunctionNode, start: int, without: int) -> set[int]:
         seen, stack = {start}, [start]
         while stack:
             for _, target in function.body.blocks[stack.pop()].edges:
-                if target >= 0 and target not in seen:
+                if target >= 0 and target not in seen and target != without:
                     seen.add(target)
                     stack.append(target)
         return seen
 
     def _asks(self, function: FunctionNode) -> set[int]:
         flow = self.project.flow(function)
-        found = {flow.block_of(op) for op, _ in self.exchange.calls_in(function, READS_ORDER, "reads_open", "reads_balance")}
+        found = {
+            flow.block_of(op) for op, _ in self.exchange.calls_in(function, READS_ORDER, "reads_open", "reads_balance")
+        }
         for op, result in self.project.calls(function).items():
             if any(t.function in self.exchange.reading for t in result.targets[:1]):
                 found.add(flow.block_of(op))
@@ -224,7 +296,7 @@ class Checks:
         if path.way.venue is not None:
             level, seen = [path.way.venue], {path.way.venue}
             for _ in range(BELOW):
-                following = []
+                following: list[FunctionNode] = []
                 for function in level:
                     for op, result in sorted(self.project.calls(function).items()):
                         call = function.body.ops[op]
@@ -245,7 +317,12 @@ class Checks:
                 for key, value in zip(keys, getattr(step, "values", ()), strict=False):
                     name = function.body.places[key].name if key != NONE else None
                     literal = function.body.places[value].name
-                    if isinstance(name, Const) and name.text == "enableRateLimit" and isinstance(literal, Const) and literal.text == "False":
+                    if (
+                        isinstance(name, Const)
+                        and name.text == "enableRateLimit"
+                        and isinstance(literal, Const)
+                        and literal.text == "False"
+                    ):
                         return self._place((function, op))
         return None
 
@@ -255,7 +332,25 @@ class Checks:
             found = self._guard(function, op, self._is_switch)
             if found is not None:
                 return Answer(PROVEN, "a switch decides whether it is reached", found)
+        for function, op in path.way.hops:
+            seen = self._switch_beside(function, op)
+            if seen is not None:
+                return Answer(
+                    UNDECIDED, "a switch is asked beside it; whether it can stop the order is not decided", seen
+                )
         return Answer(ABSENT, "no dry run and no kill switch on this path")
+
+    def _switch_beside(self, function: FunctionNode, op: int) -> tuple[str, int] | None:
+        """A switch that a check of risk asks before the call, in the same function."""
+        for rank, result in sorted(self.project.calls(function).items()):
+            call = function.body.ops[rank]
+            if rank == op or not isinstance(call, Call) or not CHECKED.search(last_name(function, call)):
+                continue
+            if self._before(function, rank, op) and any(
+                self._asks_switch(t.function, INSIDE) for t in result.targets[:2]
+            ):
+                return self._place((function, rank))
+        return None
 
     def _is_switch(self, function: FunctionNode, branch: int) -> bool:
         """By the names of the test itself, or by those of a test inside what it calls: `if not risk.admit(plan)`."""
@@ -270,18 +365,33 @@ class Checks:
         found: list[FunctionNode] = []
         for op, result in sorted(self.project.calls(function).items()):
             call = body.ops[op]
-            if op < branch and isinstance(test, Branch) and isinstance(call, Call) and last_name(function, call) in names:
+            if (
+                op < branch
+                and isinstance(test, Branch)
+                and isinstance(call, Call)
+                and last_name(function, call) in names
+            ):
                 found.extend(t.function for t in result.targets if not t.wrapper)
         return list(dict.fromkeys(found))[:4]
 
     def _asks_switch(self, function: FunctionNode, depth: int) -> bool:
-        if any(isinstance(op, Branch) and any(SWITCH.search(n) for n, _ in self._test_names(function, rank)) for rank, op in enumerate(function.body.ops)):
+        if any(
+            isinstance(op, Branch) and any(SWITCH.search(n) for n, _ in self._test_names(function, rank))
+            for rank, op in enumerate(function.body.ops)
+        ):
             return True
-        below = [t.function for _, result in sorted(self.project.calls(function).items()) for t in result.targets[:2] if not t.wrapper]
+        below = [
+            t.function
+            for _, result in sorted(self.project.calls(function).items())
+            for t in result.targets[:2]
+            if not t.wrapper
+        ]
         return depth > 0 and any(self._asks_switch(each, depth - 1) for each in dict.fromkeys(below))
 
     # --- what stands before a call ---
-    def _guard(self, function: FunctionNode, op: int, wanted: Callable[[FunctionNode, int], bool]) -> tuple[str, int] | None:
+    def _guard(
+        self, function: FunctionNode, op: int, wanted: Callable[[FunctionNode, int], bool]
+    ) -> tuple[str, int] | None:
         flow = self.project.flow(function)
         for branch, _ in flow.guards(flow.block_of(op)):
             if wanted(function, branch):
@@ -312,22 +422,35 @@ class Checks:
                 yield (str(value) if kind is Select.ATTR else value.text if isinstance(value, Const) else ""), False
             if place.root in (Root.LOCAL, Root.CELL, Root.GLOBAL):
                 yield str(place.name), False
-                made = next((o for o in body.ops if isinstance(o, Call) and place.root is Root.LOCAL and self._stores(body.ops, o.dst, operand)), None)
-                if isinstance(made, Call):
+                made = self._called_for(function, operand)
+                if made is not None and place.root is Root.LOCAL:
                     yield last_name(function, made), True
 
     @staticmethod
-    def _stores(ops: tuple[object, ...], source: int, target: int) -> bool:
-        return any(getattr(o, "src", NONE) == source and getattr(o, "dst", NONE) == target for o in ops)
+    def _called_for(function: FunctionNode, operand: int) -> Call | None:
+        """The call whose result a name holds, awaited or not."""
+        body = function.body
+        whole = body.places[operand]
+        wanted = {i for i, p in enumerate(body.places) if p.root is whole.root and p.name == whole.name and not p.path}
+        for step in body.ops:
+            if isinstance(step, Store) and step.dst in wanted:
+                source = step.src
+                inner = next((o for o in body.ops if source in writes(o)), None)
+                if isinstance(inner, Await):
+                    inner = next((o for o in body.ops if inner.src in writes(o)), None)
+                if isinstance(inner, Call):
+                    return inner
+        return None
 
-    def _call_before(self, function: FunctionNode, op: int, names: re.Pattern[str]) -> tuple[str, int] | None:
+    def _call_before(self, function: FunctionNode, op: int, *names: re.Pattern[str]) -> tuple[str, int] | None:
         flow = self.project.flow(function)
         block = flow.block_of(op)
         for rank in sorted(self.project.calls(function)):
             call = function.body.ops[rank]
-            if rank != op and isinstance(call, Call) and names.search(last_name(function, call)) and self._before(function, rank, op):
-                if flow.dominates(flow.block_of(rank), block):
-                    return self._place((function, rank))
+            if rank == op or not isinstance(call, Call) or not any(p.search(last_name(function, call)) for p in names):
+                continue
+            if self._before(function, rank, op) and flow.dominates(flow.block_of(rank), block):
+                return self._place((function, rank))
         return None
 
     def _before(self, function: FunctionNode, rank: int, op: int) -> bool:

@@ -21,7 +21,15 @@ from auditor.project.symbols import FunctionNode
 from auditor.project.tasks import ROUTES, of_tests
 
 MOST_ENTRIES = 200  # of one call; the rest is counted
-WORDS = {"task": "task", "thread": "thread", "executor": "thread", "process": "process", "callback": "handler", "signal": "handler", "main": "main"}
+WORDS = {
+    "task": "task",
+    "thread": "thread",
+    "executor": "thread",
+    "process": "process",
+    "callback": "handler",
+    "signal": "handler",
+    "main": "main",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +52,11 @@ class Path:
 
     @property
     def order(self) -> tuple[object, ...]:
-        return (self.way.verb, [(function.key, op) for function, op in reversed(self.way.hops)], self.entry.function.key)
+        return (
+            self.way.verb,
+            [(function.key, op) for function, op in reversed(self.way.hops)],
+            self.entry.function.key,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +73,7 @@ def paths(project: Project) -> Paths:
     search = _Search(project)
     found: list[Path] = []
     left_out = 0
-    for function, op, way in exchange.sites(PLACE, EDIT, CANCEL):
+    for function, _, way in exchange.sites(PLACE, EDIT, CANCEL):
         if way.verb in exchange.of(function) and exchange.callers(function):
             continue  # a function around the call: who calls it means the order
         entries, more = search.entries(function)
@@ -117,7 +129,9 @@ class _Search:
                     nearer[caller] = current
                     queue.append(caller)
         ordered = sorted(found, key=lambda entry: entry.function.key)
-        return [(entry, self._hops(entry.function, following, nearer)) for entry in ordered[:MOST_ENTRIES]], max(0, len(found) - MOST_ENTRIES)
+        return [(entry, self._hops(entry.function, following, nearer)) for entry in ordered[:MOST_ENTRIES]], max(
+            0, len(found) - MOST_ENTRIES
+        )
 
     @staticmethod
     def _hops(

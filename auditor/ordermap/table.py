@@ -18,7 +18,12 @@ def order_map(project: Project, context: Callable[[str], str] = lambda _: "produ
     found = paths(project)
     checks = Checks(project)
     rows = [_row(path, checks.of(path), context) for path in found.paths]
-    return {"schema": SCHEMA, "checks": list(ORDER_CHECKS), "paths": [row for row in rows if row["context"] != "tests"], "left_out": found.left_out}
+    return {
+        "schema": SCHEMA,
+        "checks": list(ORDER_CHECKS),
+        "paths": [row for row in rows if row["context"] != "tests"],
+        "left_out": found.left_out,
+    }
 
 
 def _row(path: Path, answers: Mapping[str, Answer], context: Callable[[str], str]) -> dict[str, Any]:
@@ -29,10 +34,24 @@ def _row(path: Path, answers: Mapping[str, Answer], context: Callable[[str], str
         "verb": path.way.verb,
         "entry": {"kind": path.entry.kind, "symbol": entry.symbol, "path": entry.path, "line": line},
         "context": context(entry.path),
-        "sink": {"call": path.way.path, "symbol": function.symbol, "path": function.path, "line": function.at(op)[0], "alternatives": path.alternatives},
-        "hops": [{"symbol": f.symbol, "path": f.path, "line": f.at(o)[0], "calls": shown_call((f, o))} for f, o in path.way.hops],
+        "sink": {
+            "call": path.way.path,
+            "symbol": function.symbol,
+            "path": function.path,
+            "line": function.at(op)[0],
+            "alternatives": path.alternatives,
+        },
+        "hops": [
+            {"symbol": f.symbol, "path": f.path, "line": f.at(o)[0], "calls": shown_call((f, o))}
+            for f, o in path.way.hops
+        ],
         "checks": {
-            name: {"status": a.status, "note": a.note, "path": a.place[0] if a.place else "", "line": a.place[1] if a.place else 0}
+            name: {
+                "status": a.status,
+                "note": a.note,
+                "path": a.place[0] if a.place else "",
+                "line": a.place[1] if a.place else 0,
+            }
             for name, a in answers.items()
         },
     }
@@ -56,4 +75,3 @@ def counted(table: Mapping[str, Any]) -> dict[str, dict[str, int]]:
         for name, answer in row["checks"].items():
             found[name][answer["status"]] = found[name].get(answer["status"], 0) + 1
     return found
-

@@ -7,13 +7,16 @@ suspension, so what it writes until then is done before its caller's await lets 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from auditor.facts.model import NONE
 from auditor.project.accesses import Access, Accesses, Rest, State
 from auditor.project.derived import derived
+from auditor.project.frames import Frame
 from auditor.project.graph import Node
 from auditor.project.references import Binding, Item, Ref, up
+from auditor.project.summaries import deepest_first
 from auditor.project.suspension import Suspends
 from auditor.project.symbols import FunctionNode
 
@@ -54,7 +57,6 @@ class Claims:
         self._effects: dict[FunctionNode, tuple[Effect, ...]] = {}
         self._halves: dict[FunctionNode, tuple[frozenset[int], frozenset[int]]] = {}
         self._tests: dict[FunctionNode, dict[int, tuple[Access, ...]]] = {}
-        self._active: set[FunctionNode] = set()
 
     # --- suspensions ---
     def node(self, function: FunctionNode) -> Node:
@@ -98,13 +100,27 @@ class Claims:
     # --- changes ---
     def effects(self, function: FunctionNode) -> tuple[Effect, ...]:
         """What a function changes, itself and through what it calls or awaits, in the order of its operations."""
-        known = self._effects.get(function)
-        if known is not None:
-            return known
-        if function in self._active:
-            return ()
-        self._active.add(function)
+        def below(current: FunctionNode) -> Iterator[FunctionNode]:
+            return (frame.target.function for frame in self._followed(current))
+
+        for current in deepest_first(function, below, self._effects.__contains__):
+            self._effects[current] = self._changed(current)
+        return self._effects[function]
+
+    def _changed(self, function: FunctionNode) -> tuple[Effect, ...]:
         found = [Effect(function, a.op, a, a.ref, a.rest) for a in self.accesses.of(function) if a.how.changes]
+        for frame in self._followed(function):
+            target = frame.target.function
+            for inner in self._effects.get(target, ()):
+                outer = self._outer(inner, target, frame.binding) if len(inner.hops) < MAX_DEPTH else None
+                if outer is not None:
+                    hops = ((function, frame.made), *inner.hops)
+                    found.append(Effect(function, frame.op, inner.access, *outer, inner, hops))
+        found.sort(key=lambda e: (e.op, len(e.hops)))
+        return tuple(found[:MAX_EFFECTS])
+
+    def _followed(self, function: FunctionNode) -> Iterator[Frame]:
+        """The calls and awaits whose changes are those of a function."""
         for frame in self.locks.frames.of(self.node(function)):
             target = frame.target.function
             if (
@@ -115,15 +131,7 @@ class Claims:
                 continue
             if not frame.binding and target.module is not function.module:
                 continue  # it is given nothing of the caller's, and no variable that the caller's module has
-            for inner in self.effects(target):
-                outer = self._outer(inner, target, frame.binding) if len(inner.hops) < MAX_DEPTH else None
-                if outer is not None:
-                    hops = ((function, frame.made), *inner.hops)
-                    found.append(Effect(function, frame.op, inner.access, *outer, inner, hops))
-        self._active.discard(function)
-        found.sort(key=lambda e: (e.op, len(e.hops)))
-        self._effects[function] = tuple(found[:MAX_EFFECTS])
-        return self._effects[function]
+            yield frame
 
     def early(self, effect: Effect) -> bool:
         """Whether a change may be done before the function's first suspension."""

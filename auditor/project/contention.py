@@ -7,18 +7,20 @@ that is taken otherwise than by a `with` whose region is known may be held anywh
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from auditor.facts.model import Await, Call, Enter, Exit
 from auditor.project.graph import Node, last_name
 from auditor.project.lock_kinds import kind_of
+from auditor.project.summaries import summaries
 from auditor.project.suspension import Suspends
 from auditor.project.symbols import FunctionNode
 from auditor.project.types import BOTTOM
 
 if TYPE_CHECKING:
-    from auditor.project.locks import Locks
+    from auditor.project.locks import Lock, Locks
     from auditor.project.project import Project
 
 Name = tuple[str, str]  # owner and name of a lock
@@ -32,13 +34,37 @@ class Contention:
         self.project = project
         self.locks = locks
         self._known: dict[tuple[Node, int], Suspends] = {}  # answers with all contended locks
+        self._withs: dict[FunctionNode, dict[int, list[Lock]]] = {}
 
     def at(self, node: Node, op: int) -> Suspends:
         """Whether an await, an asynchronous `with` or `for` at this operation may let other tasks run."""
         found = self._known.get((node, op))
         if found is None:
-            found = self._known[node, op] = self._at(node, op, self.contended, set())
+            found = self._known[node, op] = self._operation(node, op, self.contended, self._running)
         return found
+
+    @cached_property
+    def _values(self) -> Mapping[Node, Suspends]:
+        """Of every coroutine, with all contended locks."""
+        functions = (f for f in self.project.functions() if f.header.is_async)
+        return self._summaries([n for f in functions for n in self.project.receivers(f)], self.contended)
+
+    def _running(self, node: Node) -> Suspends:
+        plain = node._replace(given=())
+        return self._values.get(node, self._values.get(plain, Suspends.UNKNOWN))
+
+    def _summaries(self, roots: Iterable[Node], contended: frozenset[Name]) -> Mapping[Node, Suspends]:
+        """Whether running a coroutine to its end may let other tasks run, for all that the roots come to."""
+
+        def transfer(node: Node, value: Callable[[Node], Suspends]) -> Suspends:
+            found = Suspends.NEVER
+            for op in self.project.suspension.points(node):
+                found = max(found, self._operation(node, op, contended, value))
+                if found is Suspends.MAY:
+                    break
+            return found
+
+        return summaries(roots, self._below, transfer, Suspends.NEVER, Suspends.UNKNOWN)
 
     @cached_property
     def contended(self) -> frozenset[Name]:
@@ -59,20 +85,38 @@ class Contention:
         changed = True
         while changed:
             known = frozenset(found)
+            open_ = ((node, op) for node, op, names in regions if not names <= known)
+            values = self._summaries(dict.fromkeys(n for node, op in open_ for n in self._awaited(node, op)), known)
             for node, op, names in regions:
-                if not names <= found and self._at(node, op, known, set()) is not Suspends.NEVER:
+                if not names <= found and self._operation(node, op, known, values.__getitem__) is not Suspends.NEVER:
                     found |= names
             changed = len(found) > len(known)
         return frozenset(found)
 
-    def _at(self, node: Node, op: int, contended: frozenset[Name], seen: set[tuple[Node, int]]) -> Suspends:
-        if (node, op) in self._known:
-            return self._known[node, op]
-        if (node, op) in seen:
-            return Suspends.NEVER
-        seen.add((node, op))
+    def _below(self, node: Node) -> list[Node]:
+        return [n for op in self.project.suspension.points(node) for n in self._awaited(node, op)]
+
+    def _awaited(self, node: Node, op: int) -> list[Node]:
+        """Coroutines of the project that an operation runs to their end."""
+        hows = ("await", "enter", "exit", "iterate")
+        inner = (f.target for f in self.locks.frames.at(node, op) if f.how in hows)
+        return [n for n in inner if n.function.header.is_async]
+
+    def _taken(self, function: FunctionNode, op: int) -> list[Lock]:
+        """The locks that a `with` takes."""
+        known = self._withs.get(function)
+        if known is None:
+            known = self._withs[function] = {}
+            for taken in self.locks.acquisitions(function):
+                if taken.how == "with":
+                    known.setdefault(taken.op, []).append(taken.lock)
+        return known.get(op, [])
+
+    def _operation(
+        self, node: Node, op: int, contended: frozenset[Name], value: Callable[[Node], Suspends]
+    ) -> Suspends:
         function = node.function
-        taken = [a.lock for a in self.locks.acquisitions(function) if a.op == op and a.how == "with"]
+        taken = self._taken(function, op)
         step = function.body.ops[op]
         if isinstance(step, Exit):
             left = self.locks.lock(function, op, step.src)
@@ -82,20 +126,10 @@ class Contention:
             return Suspends.MAY if any(lock[:2] in contended for lock in taken) else Suspends.NEVER
         if isinstance(step, Enter | Exit) and self._kind(function, op, step.src):
             return Suspends.UNKNOWN if isinstance(step, Enter) else Suspends.NEVER  # a lock, and nobody knows which
-        inner = [
-            f.target
-            for f in self.locks.frames.of(node)
-            if f.op == op and f.how in ("await", "enter", "exit", "iterate")
-        ]
-        coroutines = [n for n in inner if n.function.header.is_async]
+        coroutines = self._awaited(node, op)
         if not coroutines or self.project.suspension.at(node, op) is Suspends.NEVER:
             return self.project.suspension.at(node, op)
-        found = Suspends.NEVER
-        for inside, at in ((n, at) for n in coroutines for at in self.project.suspension.points(n)):
-            found = max(found, self._at(inside, at, contended, seen))
-            if found is Suspends.MAY:
-                break
-        return found
+        return max(value(n) for n in coroutines)
 
     def _kind(self, function: FunctionNode, op: int, operand: int) -> bool:
         """Whether a manager can be a lock of asyncio."""

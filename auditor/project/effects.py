@@ -169,8 +169,8 @@ class Changes:
         body = function.body
         found = self._named(function, call.callee, last=1)
         if not body.places[call.callee].path:  # a bound method by another name: `pop = work.pop`
-            for step in body.ops:
-                if isinstance(step, Store) and step.dst == call.callee and body.places[step.src].path:
+            for step in (body.ops[r] for r in function.operands.writers(call.callee)):
+                if isinstance(step, Store) and body.places[step.src].path:
                     found = found.joined(self._named(function, step.src, last=1))
         for operand in (*call.args, *(value for _, value in call.keywords)):
             found = found.joined(self._named(function, operand))

@@ -21,7 +21,7 @@ from auditor.project.protocols import Implementations, is_declared
 from auditor.project.symbols import FunctionNode
 from auditor.project.tasks import of_tests
 from auditor.project.types import Instance, Outside
-from auditor.project.venues import AROUND, NAMES, Venues
+from auditor.project.venues import AROUND, NAMES, WIRE, Venues
 
 if TYPE_CHECKING:
     from auditor.project.project import Project
@@ -35,6 +35,7 @@ CLIENT = "client"
 SIMULATED = OWN_ROLES[MODEL][0]
 NOTHING = "builtins.None."  # a method of what is filled in later
 NEAR = 2  # calls between a function and the one that reads
+BELOW = 6  # calls between a client's method and the request that it sends
 DEPTH = 4  # calls over which a role is inherited
 EMPTY: Mapping[str, Any] = {}
 Site = tuple[FunctionNode, int]
@@ -72,6 +73,7 @@ class Exchange:
         self.implementations = Implementations(project.symbols)
         self._at: dict[Site, dict[str, Way]] = {}
         self._of: dict[FunctionNode, dict[str, Way]] = {}
+        self._requests: dict[FunctionNode, tuple[Site, ...]] = {}
         self._settle()
 
     def at(self, function: FunctionNode, op: int) -> Mapping[str, Way]:
@@ -91,7 +93,31 @@ class Exchange:
 
     def calls_in(self, function: FunctionNode, *verbs: str) -> list[tuple[int, Way]]:
         """The calls of a function with one of these verbs, in order."""
-        return [(op, way) for op in self._in.get(function, ()) for verb, way in self._at[function, op].items() if verb in verbs]
+        return [
+            (op, way)
+            for op in self._in.get(function, ())
+            for verb, way in self._at[function, op].items()
+            if verb in verbs
+        ]
+
+    def requests(self, function: FunctionNode) -> tuple[Site, ...]:
+        """The network calls that a function comes to, the nearest first."""
+        known = self._requests.get(function)
+        if known is None:
+            found: list[Site] = []
+            level, seen = [function], {function}
+            for _ in range(BELOW):
+                following: list[FunctionNode] = []
+                for each in level:
+                    for op, result in sorted(self.project.calls(each).items()):
+                        model = self.project.models.model(MODEL)
+                        if any(role.name == WIRE for path in result.externals for role in model.roles(path)):
+                            found.append((each, op))
+                        following.extend(t.function for t in result.targets if t.function not in seen)
+                        seen.update(t.function for t in result.targets)
+                level = following
+            known = self._requests[function] = tuple(found)
+        return known
 
     def built(self, function: FunctionNode, op: int) -> Role | None:
         """The entry of the model for a call that builds a client of a venue, None for other calls."""
@@ -164,7 +190,17 @@ class Exchange:
         pending: set[FunctionNode] = set()
         for method, verb in venues.methods:
             sites = [
-                (function, op, Way(verb, ((function, op),), f"{method.symbol}()", venue=method, doubts=0 if venues.is_sure(method) else 1))
+                (
+                    function,
+                    op,
+                    Way(
+                        verb,
+                        ((function, op),),
+                        f"{method.symbol}()",
+                        venue=method,
+                        doubts=0 if venues.is_sure(method) else 1,
+                    ),
+                )
                 for function, op in self.callers(method)
             ]
             self._of.setdefault(method, {})[verb] = Way(verb, (), f"{method.symbol}()", venue=method)
@@ -199,7 +235,12 @@ class Exchange:
         """`self.client.create_order(...)` in a base class whose many subclasses each bring another client."""
         place = function.body.places[call.callee]
         names = [str(value) for kind, value in place.path if kind is Select.ATTR]
-        if len(names) != 2 or len(place.path) != 2 or names[1] not in self._method_names or place.name != function.self_name:
+        if (
+            len(names) != 2
+            or len(place.path) != 2
+            or names[1] not in self._method_names
+            or place.name != function.self_name
+        ):
             return
         world, model = self.project.world, self.project.models.model(MODEL)
         for cls in function.cls.descendants() if function.cls is not None else ():
@@ -229,7 +270,11 @@ class Exchange:
                     roles = self.project.models.model(MODEL).roles(atom.path) if isinstance(atom, Outside) else ()
                     for role in roles:
                         if role.name in VERBS and isinstance(atom, Outside):
-                            yield function, op, _way(function, op, canonical(atom.path), role, doubtful=False)._replace(handed=True)
+                            yield (
+                                function,
+                                op,
+                                _way(function, op, canonical(atom.path), role, doubtful=False)._replace(handed=True),
+                            )
                             return
 
     @cached_property
@@ -263,7 +308,11 @@ class Exchange:
 
     def _best(self, function: FunctionNode, verb: str) -> Way | None:
         """The way of a function to a verb, if it inherits it."""
-        ways = {op: way for op in self.project.calls(function) if (way := self._at.get((function, op), {}).get(verb)) is not None}
+        ways = {
+            op: way
+            for op in self.project.calls(function)
+            if (way := self._at.get((function, op), {}).get(verb)) is not None
+        }
         if function.header.kind not in ("def", "lambda") or self._is_simulated(function):
             return None
         named = _named(function, verb)
@@ -337,5 +386,6 @@ def discarded(function: FunctionNode, op: int) -> bool:
 
 
 __all__ = [
-    "CANCEL", "EDIT", "PLACE", "READS", "READS_BALANCE", "READS_OPEN", "READS_ORDER", "VERBS", "Exchange", "Site", "Way", "discarded", "last_name",
+    "CANCEL", "EDIT", "PLACE", "READS", "READS_BALANCE", "READS_OPEN", "READS_ORDER", "VERBS", "Exchange", "Site", "Way",
+    "discarded", "last_name",
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 
 from auditor.facts.model import (
@@ -125,6 +126,8 @@ class Flow:
         self._dominators: list[int] | None = None
         self._natural: list[frozenset[int]] | None = None
         self._guards: dict[int, tuple[tuple[int, bool], ...]] = {}
+        self._starts: list[tuple[int, int]] | None = None
+        self._spans: list[tuple[int, int]] | None = None
 
     def _out(self, number: int, block: Block) -> tuple[tuple[Edge | None, int], ...]:
         found: list[tuple[Edge | None, int]] = [(kind, target) for kind, target in block.edges if target >= 0]
@@ -158,9 +161,11 @@ class Flow:
 
     def block_of(self, op: int) -> int:
         """The block that holds an operation."""
-        for number, block in enumerate(self.body.blocks):
-            if block.start <= op < block.end:
-                return number
+        if self._starts is None:
+            self._starts = sorted((b.start, n) for n, b in enumerate(self.body.blocks) if b.end > b.start)
+        at = bisect_right(self._starts, (op, len(self.body.blocks))) - 1
+        if at >= 0 and op < self.body.blocks[self._starts[at][1]].end:
+            return self._starts[at][1]
         raise ValueError(f"operation {op} stands in no block")
 
     @property
@@ -194,12 +199,30 @@ class Flow:
 
     def dominates(self, one: int, other: int) -> bool:
         """Whether every way to block `other` passes through block `one`."""
-        current = other
-        while current != NONE:
-            if current == one:
-                return True
-            current = self.dominators[current]
-        return False
+        if self._spans is None:
+            self._spans = self._numbered()
+        first, last = self._spans[one]
+        return first <= self._spans[other][0] <= last or one == other
+
+    def _numbered(self) -> list[tuple[int, int]]:
+        """For each block its number in a walk down the tree of dominators, and the last number below it; what nothing reaches
+        stands alone."""
+        below: list[list[int]] = [[] for _ in self.successors]
+        for number in reversed(self.order[1:]):
+            below[self.dominators[number]].append(number)
+        spans = [(NONE, NONE - 1)] * len(self.successors)
+        count = 0
+        stack = [0] if self.successors else []
+        while stack:
+            number = stack.pop()
+            if number < 0:
+                spans[~number] = (spans[~number][0], count - 1)
+                continue
+            spans[number] = (count, count)
+            count += 1
+            stack.append(~number)
+            stack.extend(below[number])
+        return spans
 
     def guards(self, block: int) -> tuple[tuple[int, bool], ...]:
         """Branch operations on whose outcome a block depends, innermost first, with that outcome."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from auditor.facts.model import NONE, Await, Call, Collect, Enter, Exit, Iterate, Next, Op, Select, Store
 from auditor.project.callables import Target
 from auditor.project.feasible import Given, bound_constants, decisive, feasible
-from auditor.project.flow import reads, writes
+from auditor.project.flow import reads
 from auditor.project.graph import MAX_GIVEN, Node, last_name
 from auditor.project.models import canonical
 from auditor.project.references import Binding, Ref, References
@@ -47,6 +47,7 @@ class Frames:
         self.project = project
         self.references = references
         self._of: dict[Node, tuple[Frame, ...]] = {}
+        self._at: dict[Node, dict[int, tuple[Frame, ...]]] = {}
         self._live: dict[tuple[FunctionNode, Given], frozenset[int]] = {}
         self._decisive: dict[FunctionNode, frozenset[str]] = {}
         self._variants: dict[FunctionNode, set[Given]] = {}
@@ -60,6 +61,16 @@ class Frames:
                 sorted((self._with_constants(node, f) for f in frames), key=lambda f: (f.op, f.target.order))
             )
         return found
+
+    def at(self, node: Node, op: int) -> tuple[Frame, ...]:
+        """What one operation of a node runs."""
+        found = self._at.get(node)
+        if found is None:
+            by_op: dict[int, list[Frame]] = {}
+            for frame in self.of(node):
+                by_op.setdefault(frame.op, []).append(frame)
+            found = self._at[node] = {rank: tuple(frames) for rank, frames in by_op.items()}
+        return found.get(op, ())
 
     def live(self, node: Node, op: int) -> bool:
         """Whether an operation can run, with the constants that the caller passes."""
@@ -155,16 +166,22 @@ class Frames:
                     yield from self._coroutines(node, rank, made, "iterate")
 
     def _makers(self, function: FunctionNode, operand: int) -> list[int]:
-        """Calls that made a value."""
+        """Calls that made a value, through any number of names."""
         ops = function.body.ops
-        found: list[int] = []
-        for rank in self.references.writers(function, operand) if operand != NONE else ():
-            op = ops[rank]
-            if isinstance(op, Call):
-                found.append(rank)
-            elif isinstance(op, Store):
-                found.extend(self._makers(function, op.src) if op.src != operand else ())
-        return found
+        found: dict[int, None] = {}
+        pending, seen = [operand], {NONE}
+        while pending:
+            current = pending.pop()
+            if current in seen:
+                continue
+            seen.add(current)
+            for rank in self.references.writers(function, current):
+                op = ops[rank]
+                if isinstance(op, Call):
+                    found[rank] = None
+                elif isinstance(op, Store):
+                    pending.append(op.src)
+        return sorted(found)
 
     def _awaited(self, function: FunctionNode, operand: int) -> Iterator[tuple[int, str]]:
         """Calls whose coroutine runs to its end before an await of this value is over, and how."""
@@ -190,17 +207,13 @@ class Frames:
                         pending.extend((a, "task") for a in op.args[:1])
                     else:
                         yield rank, how
-            places = function.body.places
-            for other in ops:  # `[f(x) for x in xs]`: items are put into the collection one by one
-                for written in writes(other):
-                    place = places[written]
-                    if (
-                        isinstance(other, Store)
-                        and place.path
-                        and place._replace(path=()) == places[current]
-                        and place.path[-1].kind is not Select.ATTR
-                    ):
-                        pending.append((other.src, how))
+            places, operands = function.body.places, function.operands
+            items = [x for x in operands.parts(current) if places[x].path and places[x].path[-1].kind is not Select.ATTR]
+            filled = sorted({r for x in items for r in operands.writers(x)}) if not places[current].path else []
+            for rank in filled:  # `[f(x) for x in xs]`: items are put into the collection one by one
+                other = ops[rank]
+                if isinstance(other, Store):
+                    pending.append((other.src, how))
 
     def _is_asyncio(self, function: FunctionNode, rank: int) -> bool:
         result = self.project.calls(function).get(rank)
@@ -218,14 +231,11 @@ class Frames:
             yield Frame(op, made, run, self.references.binding(node.function, made, target.function), how, unsure)
 
     def _nodes(self, target: Target) -> list[Node]:
-        found = self.project.receivers(target.function)
         if target.receiver is None or not target.bound:
-            return [Node(target.function, None)] if target.function.cls is None else found
+            return [Node(target.function, None)] if target.function.cls is None else self.project.receivers(target.function)
         if target.exact:
             return [Node(target.function, target.receiver)]
-        return [n for n in found if n.receiver is not None and target.receiver in n.receiver.mro] or [
-            Node(target.function, target.receiver)
-        ]
+        return self.project.bound_to(target.function, target.receiver, False) or [Node(target.function, target.receiver)]
 
     def _manager(self, node: Node, rank: int, op: Enter | Exit) -> Iterator[Frame]:
         function = node.function

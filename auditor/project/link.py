@@ -7,9 +7,12 @@ unknown, and the rounds go on to the end: what is still empty then is code that 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cached_property
+
 from auditor.project.callables import CallResult, Calls
 from auditor.project.infer import Inference
-from auditor.project.symbols import FunctionNode, Symbols
+from auditor.project.symbols import ClassNode, FunctionNode, Symbols
 from auditor.project.traces import Traces
 from auditor.project.types import TOP
 from auditor.project.world import World
@@ -34,6 +37,15 @@ class Linked:
         for function in functions:
             self._open_parameters(function)
         self._settle(self.world.advance())
+
+    @cached_property
+    def attributes(self) -> Mapping[ClassNode, tuple[str, ...]]:
+        """The attributes of a class that something stores, by name; those of its bases stand there."""
+        found: dict[ClassNode, set[str]] = {}
+        for kind, owner, name in self.world.state:
+            if kind == "attr" and isinstance(owner, ClassNode):
+                found.setdefault(owner, set()).add(name)
+        return {cls: tuple(sorted(names)) for cls, names in found.items()}
 
     def _settle(self, stale: list[FunctionNode]) -> None:
         while stale:

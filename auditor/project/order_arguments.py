@@ -47,7 +47,24 @@ CLIENT_ID = re.compile(
 )
 REQUEST = re.compile(r"(?:\w*_)?(?:order|request|req|intent|ticket|order_data|payload|plan)$")
 PAYLOAD = re.compile(r"(?i)(?:orig|base|order|total)?_?(?:amount|qty|quantity|size|sz|volume|vol)$")
-KEEPS = frozenset({"str", "int", "repr", "format", "strip", "lower", "upper", "replace", "copy", "deepcopy", "dict", "encode", "decode", "cast"})
+KEEPS = frozenset(
+    {
+        "str",
+        "int",
+        "repr",
+        "format",
+        "strip",
+        "lower",
+        "upper",
+        "replace",
+        "copy",
+        "deepcopy",
+        "dict",
+        "encode",
+        "decode",
+        "cast",
+    }
+)
 LIMIT = 40  # steps of one search
 FOLLOWED = 2  # calls into which a dict is followed that a function builds
 
@@ -282,7 +299,7 @@ class Arguments:
             return Origin(MADE, (venue, 0), level)
         return Origin(ABSENT) if any(PAYLOAD.match(text) for text in texts) else Origin(UNDECIDED)
 
-    def _trace(self, function: FunctionNode, before: int, operand: int, fuel: int) -> tuple[str, int]:  # noqa: PLR0911 - one return for each kind of value
+    def _trace(self, function: FunctionNode, before: int, operand: int, fuel: int) -> tuple[str, int]:
         """Where a value of a function comes from: (state, operation or parameter)."""
         body = function.body
         place = body.places[operand]
@@ -291,12 +308,17 @@ class Arguments:
         if place.root in (Root.CELL, Root.GLOBAL) or place.name == function.self_name and function.self_name:
             return GIVEN, NONE
         params = {p.name for p in function.header.params}
-        whole = next((i for i, p in enumerate(body.places) if p.root is place.root and p.name == place.name and not p.path), operand)
+        whole = next(
+            (i for i, p in enumerate(body.places) if p.root is place.root and p.name == place.name and not p.path),
+            operand,
+        )
         makers = [rank for rank, op in enumerate(body.ops) if whole in writes(op)]
         if place.path:
             exact = [rank for rank, op in enumerate(body.ops) if operand in writes(op)]
             makers = exact or makers
-        ends: list[tuple[str, int]] = [(PARAMETER, operand)] if place.root is Root.LOCAL and place.name in params else []
+        ends: list[tuple[str, int]] = (
+            [(PARAMETER, operand)] if place.root is Root.LOCAL and place.name in params else []
+        )
         for rank in makers:
             if fuel <= 0:
                 return UNDECIDED, NONE
@@ -323,7 +345,11 @@ class Arguments:
                 owner = body.places[callee]
                 inner = [self._trace(function, rank, x, fuel) for x in args]
                 if owner.path and owner.root is not Root.GLOBAL:
-                    whole = [i for i, p in enumerate(body.places) if p.root is owner.root and p.name == owner.name and not p.path]
+                    whole = [
+                        i
+                        for i, p in enumerate(body.places)
+                        if p.root is owner.root and p.name == owner.name and not p.path
+                    ]
                     inner += [self._trace(function, rank, i, fuel) for i in whole]
                 return _all(inner, rank)
             case Table() | Call():

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from auditor.facts.model import NONE, Body, Call, Catch, Collect, Const, Enter, Raise, Root, Select, Store
-from auditor.project.exchange import MODEL, Way
+from auditor.project.exchange import MODEL, PLACE, Way
 from auditor.project.flow import Flow, writes
 from auditor.project.models import canonical
 from auditor.project.symbols import ClassNode, External, FunctionNode, Meaning, Variable
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 UNKNOWN, REFUSED, OTHER, UNDECIDED = "unknown", "refused", "other", "undecided"
 ANY = "any"  # family of the classes that take everything
-LOST = re.compile(r"(?i)(unknown|timeout|timed_?out|network|connection|transport|disconnect|no_?answer)(error|exception)?$")
+LOST = re.compile(
+    r"(?i)(unknown|timeout|timed_?out|network|connection|transport|disconnect|no_?answer)(error|exception)?$"
+)
 WAITERS = frozenset({"wait_for", "timeout", "timeout_at", "move_on_after", "fail_after"})
 
 
@@ -69,7 +71,14 @@ class Outcomes:
         waited = self.waited(function, op)
         for region, starts in self._around(body, flow, op):
             for start in starts:
-                catch = next((r for r in range(body.blocks[start].start, body.blocks[start].end) if isinstance(body.ops[r], Catch)), NONE)
+                catch = next(
+                    (
+                        r
+                        for r in range(body.blocks[start].start, body.blocks[start].end)
+                        if isinstance(body.ops[r], Catch)
+                    ),
+                    NONE,
+                )
                 if catch == NONE:
                     continue
                 kind, family, name, whole = self._worst(function, catch, way, waited)
@@ -88,7 +97,14 @@ class Outcomes:
             for handler in self.handlers(function, op, way._replace(hops=way.hops[level:])):
                 if handler.unknown and handler.whole and not self._raises(function, handler.block):
                     return False
-        return True
+        sent = self.project.exchange.requests(way.venue) if way.venue is not None else ()
+        return not sent or not all(self._kept(*site) for site in sent)
+
+    def _kept(self, function: FunctionNode, op: int) -> bool:
+        """Whether the function that sends a request keeps the failure to itself."""
+        request = Way(PLACE, ((function, op),), "request")
+        kept = (h for h in self.handlers(function, op, request) if h.unknown and h.whole)
+        return any(not self._raises(function, h.block) for h in kept)
 
     @staticmethod
     def _raises(function: FunctionNode, start: int) -> bool:
@@ -134,7 +150,11 @@ class Outcomes:
     def _times_out(function: FunctionNode, region: int) -> bool:
         body = function.body
         leaving = body.blocks[body.regions[region].cleanup] if body.regions[region].cleanup != NONE else None
-        sources = {getattr(body.ops[r], "src", NONE) for r in range(leaving.start, leaving.end)} if leaving is not None else set()
+        sources = (
+            {getattr(body.ops[r], "src", NONE) for r in range(leaving.start, leaving.end)}
+            if leaving is not None
+            else set()
+        )
         return any(isinstance(s, Call) and _last(body, s) in WAITERS and s.dst in sources for s in body.ops) or any(
             isinstance(s, Enter) and s.src in sources and _made_by(body, s.src) in WAITERS for s in body.ops
         )
@@ -163,7 +183,11 @@ class Outcomes:
             if isinstance(step, Catch) and not step.classes:
                 known = (Caught(UNKNOWN, ANY, "except", whole=True),)
             else:
-                meanings = [m for c in step.classes for m in self.meanings(function, c, catch)] if isinstance(step, Catch) else []
+                meanings = (
+                    [m for c in step.classes for m in self.meanings(function, c, catch)]
+                    if isinstance(step, Catch)
+                    else []
+                )
                 known = tuple(self.sorted(m) for m in meanings)
             self._known[key] = known
         return known
@@ -197,7 +221,11 @@ class Outcomes:
     def _of_variable(self, variable: Variable) -> Iterator[Meaning | str | None]:
         """`LOST = (TimeoutError, ClientError)` at the top of a module."""
         top = variable.module.functions[0]
-        stores = [(r, o) for r, o in enumerate(top.body.ops) if isinstance(o, Store) and _names(top.body, o.dst, variable.name)]
+        stores = [
+            (r, o)
+            for r, o in enumerate(top.body.ops)
+            if isinstance(o, Store) and _names(top.body, o.dst, variable.name)
+        ]
         if len(stores) == 1:
             yield from self.meanings(top, stores[0][1].src, stores[0][0])
         else:
@@ -210,7 +238,12 @@ class Outcomes:
         if isinstance(meaning, ClassNode):
             if any(c in self._lost for c in (meaning, *meaning.descendants())):
                 return Caught(UNKNOWN, "project", meaning.name, whole=True)
-            inherited = [self.sorted(External(path)) for c in meaning.mro for path in c.externals if not path.startswith("builtins.")]
+            inherited = [
+                self.sorted(External(path))
+                for c in meaning.mro
+                for path in c.externals
+                if not path.startswith("builtins.")
+            ]
             worst = next((s for s in inherited if s.kind == UNKNOWN), None)
             return worst._replace(name=meaning.name) if worst is not None else Caught(REFUSED, "project", meaning.name)
         path = meaning if isinstance(meaning, str) else meaning.path if isinstance(meaning, External) else ""
@@ -243,7 +276,14 @@ class Outcomes:
         while region != NONE:
             if body.regions[region].kind == "except":
                 for start in (h for r in body.regions for h in r.handlers if body.blocks[h].region == region):
-                    step = next((body.ops[r] for r in range(body.blocks[start].start, body.blocks[start].end) if isinstance(body.ops[r], Catch)), None)
+                    step = next(
+                        (
+                            body.ops[r]
+                            for r in range(body.blocks[start].start, body.blocks[start].end)
+                            if isinstance(body.ops[r], Catch)
+                        ),
+                        None,
+                    )
                     if isinstance(step, Catch):
                         for operand in step.classes:
                             for meaning in self.meanings(function, operand, body.blocks[start].end):

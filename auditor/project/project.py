@@ -26,7 +26,7 @@ from auditor.project.order_arguments import Arguments
 from auditor.project.outcomes import Outcomes
 from auditor.project.sharing import Sharing
 from auditor.project.suspension import Suspension
-from auditor.project.symbols import FunctionNode, Stubs, Symbols
+from auditor.project.symbols import ClassNode, FunctionNode, Stubs, Symbols
 from auditor.project.types import BOTTOM, Type, join, union
 from auditor.project.world import World
 
@@ -49,6 +49,7 @@ class Project:
         self.symbols = Symbols(programs, stubs)
         self.models = models or Models()
         self._flows: dict[FunctionNode, Flow] = {}
+        self._receivers: dict[FunctionNode, list[Node]] = {}
         self._answers: dict[FunctionNode, Const | None] = {}
         self._types: dict[FunctionNode, dict[tuple[int, int], Type]] = {}
 
@@ -221,9 +222,21 @@ class Project:
 
     def receivers(self, function: FunctionNode) -> list[Node]:
         """The function with each class that its `self` can have; one node without a class for a plain function."""
-        if not function.self_name or function.cls is None:
-            return [Node(function, None)]
-        classes = [function.cls, *function.cls.descendants()]
+        found = self._receivers.get(function)
+        if found is None:
+            if not function.self_name or function.cls is None:
+                found = [Node(function, None)]
+            else:
+                classes = [function.cls, *function.cls.descendants()]
+                found = [Node(function, c) for c in classes if c.method(function.name) is function]
+            self._receivers[function] = found
+        return found
+
+    def bound_to(self, function: FunctionNode, receiver: ClassNode | None, exact: bool) -> list[Node]:
+        """Those of its receivers that an object of a class, or of exactly that class, can be."""
+        if receiver is None or not function.self_name or function.cls is None:
+            return self.receivers(function)
+        classes = [receiver] if exact else [receiver, *receiver.descendants()]
         return [Node(function, c) for c in classes if c.method(function.name) is function]
 
     def step(self, function: FunctionNode, op: int, note: str, name: str = "") -> Step:

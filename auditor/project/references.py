@@ -8,12 +8,13 @@ followed for certain has no reference. Attributes are taken to be stored where t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from auditor.facts.model import NONE, Await, Call, Const, Return, Root, Select, Store
 from auditor.project.flow import writes
 from auditor.project.graph import method_of
+from auditor.project.summaries import deepest_first
 from auditor.project.symbols import ClassNode, FunctionNode, Module, Variable
 from auditor.project.types import ClassObject, Instance, Type, instance
 
@@ -82,9 +83,19 @@ class References:
         """What a place means, in the frame of the function; None where the way to it is not known."""
         key = (function, operand)
         if key not in self._of:
-            self._of[key] = None  # a name that is bound to itself has no way
-            self._of[key] = self._place(function, operand)
+            for at in deepest_first(operand, partial(self._bound_to, function), lambda o: (function, o) in self._of):
+                self._of[function, at] = None  # a name that is bound to itself has no way
+                self._of[function, at] = self._place(function, at)
         return self._of[key]
+
+    def _bound_to(self, function: FunctionNode, operand: int) -> Iterator[int]:
+        """The places that what a name or temporary is bound to is read from; a chain of names may be long."""
+        place = function.body.places[operand]
+        if not place.path and place.root in (Root.LOCAL, Root.TEMP):
+            for rank in self.writers(function, operand):
+                op = function.body.ops[rank]
+                if isinstance(op, Store):
+                    yield op.src
 
     def _place(self, function: FunctionNode, operand: int) -> Ref | None:
         body = function.body
@@ -260,12 +271,33 @@ class References:
 
     def returned(self, function: FunctionNode) -> Ref | None:
         """What a function gives, in its own frame, if every return gives the same."""
-        if function not in self._returned:
-            self._returned[function] = None
-            refs = {self.of(function, op.src) for op in function.body.ops if isinstance(op, Return)}
+        for current in deepest_first(function, self._gives, self._returned.__contains__):
+            self._returned[current] = None
+            refs = {self.of(current, op.src) for op in current.body.ops if isinstance(op, Return)}
             if len(refs) == 1:
-                self._returned[function] = refs.pop()
+                self._returned[current] = refs.pop()
         return self._returned[function]
+
+    def _gives(self, function: FunctionNode) -> Iterator[FunctionNode]:
+        """Functions whose results a function may hand on."""
+        ops, places = function.body.ops, function.body.places
+        pending = [op.src for op in ops if isinstance(op, Return) and op.src != NONE]
+        seen: set[int] = set()
+        while pending:
+            operand = pending.pop()
+            if operand in seen:
+                continue
+            seen.add(operand)
+            roots = (i for i in function.operands.parts(operand) if not places[i].path) if places[operand].path else ()
+            for rank in (*self.writers(function, operand), *(r for i in roots for r in self.writers(function, i))):
+                op = ops[rank]
+                if isinstance(op, Store | Await):
+                    pending.append(op.src)
+                elif isinstance(op, Call):
+                    result = self.project.calls(function).get(rank)
+                    targets = [t.function for t in result.targets if not t.wrapper] if result is not None else []
+                    if len(targets) == 1:
+                        yield targets[0]
 
     # --- calls ---
     def binding(self, function: FunctionNode, op: int, target: FunctionNode) -> Binding:

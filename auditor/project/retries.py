@@ -62,7 +62,11 @@ def leaving(project: Project, function: FunctionNode, way: Way) -> list[Meaning 
             block = body.blocks[number]
             step = body.ops[block.end - 1] if block.end > block.start else None
             if isinstance(step, Raise):
-                found.extend([RAW] if step.exception == NONE else project.outcomes.raised(function, block.end - 1, step.exception))
+                found.extend(
+                    [RAW]
+                    if step.exception == NONE
+                    else project.outcomes.raised(function, block.end - 1, step.exception)
+                )
     return found
 
 
@@ -76,7 +80,9 @@ def _onward(function: FunctionNode, start: int) -> set[int]:
     return seen
 
 
-def _takes(project: Project, classes: Sequence[Meaning | str | None] | None, raised: Sequence[Meaning | str | None], way: Way) -> bool:
+def _takes(
+    project: Project, classes: Sequence[Meaning | str | None] | None, raised: Sequence[Meaning | str | None], way: Way
+) -> bool:
     """Whether a retry for these classes takes one of the failures."""
     if not raised:
         return False
@@ -103,7 +109,9 @@ def _takes(project: Project, classes: Sequence[Meaning | str | None] | None, rai
 
 def _closure(parent: FunctionNode, function: FunctionNode) -> tuple[int, Closure] | None:
     rank = parent.children.index(function)
-    return next(((r, op) for r, op in enumerate(parent.body.ops) if isinstance(op, Closure) and op.function == rank), None)
+    return next(
+        ((r, op) for r, op in enumerate(parent.body.ops) if isinstance(op, Closure) and op.function == rank), None
+    )
 
 
 def _of_library(
@@ -132,7 +140,9 @@ def _of_library(
     return Retry(parent, op, tuple(classes), 0) if classes else None
 
 
-def _classes(project: Project, function: FunctionNode, operand: int, before: int, by: Sequence[str]) -> list[Meaning | str | None]:
+def _classes(
+    project: Project, function: FunctionNode, operand: int, before: int, by: Sequence[str]
+) -> list[Meaning | str | None]:
     """The classes that an argument names, directly or through a function like `retry_if_exception_type`."""
     body = function.body
     if by:
@@ -166,7 +176,11 @@ def _of_project(project: Project, wrapper: FunctionNode, function: FunctionNode,
             step = wrapper.body.ops[handler.op]
             if not isinstance(step, Catch):
                 continue
-            classes = None if not step.classes else [m for c in step.classes for m in project.outcomes.meanings(wrapper, c, handler.op)]
+            classes = (
+                None
+                if not step.classes
+                else [m for c in step.classes for m in project.outcomes.meanings(wrapper, c, handler.op)]
+            )
             if not _takes(project, classes, raised, inner):
                 continue
             again = _comes_back(project, wrapper, op, handler.block)
@@ -203,6 +217,10 @@ def _comes_back(project: Project, wrapper: FunctionNode, op: int, handler: int) 
             step = body.ops[rank]
             if isinstance(step, Call):
                 place = body.places[step.callee]
-                if not place.path and str(place.name).partition("'")[0] == wrapper.name and place.root in (Root.CELL, Root.GLOBAL):
+                if (
+                    not place.path
+                    and str(place.name).partition("'")[0] == wrapper.name
+                    and place.root in (Root.CELL, Root.GLOBAL)
+                ):
                     return rank
     return NONE

@@ -11,6 +11,7 @@ from auditor.project.accesses import Access, Accesses, State
 from auditor.project.claims import Claims, Effect
 from auditor.project.locks import Lockset
 from auditor.project.models import canonical
+from auditor.project.summaries import deepest_first
 from auditor.project.suspension import Suspends
 from auditor.project.symbols import ClassNode, FunctionNode
 from auditor.project.tasks import of_tests
@@ -45,19 +46,21 @@ class Sharing:
 
     def builds(self, function: FunctionNode) -> bool:
         """Whether a function makes or ends its object, or is only called by what does: nobody else has the object then."""
-        known = self._builds.get(function)
-        if known is None:
-            self._builds[function] = False
-            known = self._builds[function] = self._making(function)
-        return known
+        for current in deepest_first(function, self._callers, self._builds.__contains__):
+            self._builds[current] = self._making(current)
+        return self._builds[function]
+
+    def _callers(self, function: FunctionNode) -> list[FunctionNode]:
+        """The methods whose answers decide that of a method, outside of tests; none where it is decided without them."""
+        if function.name in BUILDING or function.cls is None or self.ways.starts.of(function):
+            return []
+        return [c for c, _ in self.project.callers(function) if not of_tests(c.path)]
 
     def _making(self, function: FunctionNode) -> bool:
         if function.name in BUILDING or function.header.kind in ("module", "class"):
             return True
-        if function.cls is None or self.ways.starts.of(function):
-            return False
-        callers = [c for c, _ in self.project.callers(function) if not of_tests(c.path)]
-        return bool(callers) and all(_same_line(c.cls, function.cls) and self.builds(c) for c in callers)
+        cls, callers = function.cls, self._callers(function)
+        return cls is not None and bool(callers) and all(_same_line(c.cls, cls) and self._builds.get(c, False) for c in callers)
 
     def made_by(self, state: State) -> tuple[str, ...]:
         """Paths of the calls of libraries whose results are stored as a state."""

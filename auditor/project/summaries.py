@@ -7,7 +7,7 @@ order can be seen in it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 N = TypeVar("N", bound=Hashable)
@@ -55,6 +55,25 @@ def components(roots: Iterable[N], successors: Callable[[N], Iterable[N]]) -> li
                         break
                 found.append(component[::-1])
     return found
+
+
+def deepest_first(root: N, successors: Callable[[N], Iterable[N]], done: Callable[[N], bool]) -> Iterator[N]:
+    """What the root leads to and is not done yet, each after all that it leads to, the root last: what is remembered for one of
+    them can then be computed from what is remembered, without recursion. In a ring the one that was entered first comes last;
+    the others find nothing remembered for it."""
+    if done(root):
+        return
+    entered = {root}
+    work = [(root, iter(successors(root)))]
+    while work:
+        node, rest = work[-1]
+        target = next((t for t in rest if t not in entered and not done(t)), None)
+        if target is None:
+            work.pop()
+            yield node
+        else:
+            entered.add(target)
+            work.append((target, iter(successors(target))))
 
 
 def summaries(

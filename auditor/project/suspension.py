@@ -10,9 +10,8 @@ import enum
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from auditor.facts.model import Await, Call, Enter, Exit, Iterate, Next
+from auditor.facts.model import NONE, Await, Call, Enter, Exit, Iterate, Next
 from auditor.project.callables import CallResult
-from auditor.project.flow import writes
 from auditor.project.graph import Node
 from auditor.project.models import canonical
 from auditor.project.protocols import Implementations, is_declared
@@ -122,8 +121,8 @@ class Suspension:
             name = "__aenter__" if isinstance(step, Enter) else "__aexit__"
             return self._methods(self._value(node, step.src), name)
         if isinstance(step, Next):
-            source = next((o.src for o in body.ops if isinstance(o, Iterate) and o.dst == step.iterator), None)
-            if source is None:
+            source = _iterated(node.function, step)
+            if source == NONE:
                 return []
             result = self._made(node, source)
             generators = (
@@ -138,22 +137,14 @@ class Suspension:
         found: list[Node] = []
         for target in result.targets:
             if target.function.header.is_async and not target.function.header.is_generator:
-                found.extend(
-                    n for n in self.project.receivers(target.function) if self._fits(n, target.receiver, target.exact)
-                )
+                found.extend(self.project.bound_to(target.function, target.receiver, target.exact))
                 found.extend(Node(f, c) for f, c in self._implementations.methods(target.function) if f.header.is_async)
         return list(dict.fromkeys(found))
-
-    @staticmethod
-    def _fits(node: Node, receiver: ClassNode | None, exact: bool) -> bool:
-        if receiver is None or node.receiver is None:
-            return True
-        return node.receiver is receiver if exact else receiver in node.receiver.mro
 
     def _made(self, node: Node, operand: int) -> CallResult | None:
         """The result of the call that made a value, where one call did."""
         body = node.function.body
-        makers = [rank for rank, o in enumerate(body.ops) if operand in writes(o)]
+        makers = node.function.operands.writers(operand)
         if len(makers) != 1 or not isinstance(body.ops[makers[0]], Call):
             return None
         return self.project.graph.result_for(node, makers[0])
@@ -183,17 +174,23 @@ class Suspension:
         return Suspends.MAY
 
 
+def _iterated(function: FunctionNode, step: Next) -> int:
+    """What the iterator of a loop was made of."""
+    made = (function.body.ops[r] for r in function.operands.writers(step.iterator))
+    return next((o.src for o in made if isinstance(o, Iterate)), NONE)
+
+
 def _paths(project: Project, function: FunctionNode, op: int) -> list[str]:
     """Dotted paths of what an operation awaits, enters or iterates."""
     body = function.body
     step = body.ops[op]
     source = step.iterator if isinstance(step, Next) else getattr(step, "src", -1)
     if isinstance(step, Next):
-        source = next((o.src for o in body.ops if isinstance(o, Iterate) and o.dst == source), -1)
+        source = _iterated(function, step)
     results = project.calls(function)
     found: list[str] = []
-    for rank, maker in enumerate(body.ops):
-        if source in writes(maker) and rank in results:
+    for rank in function.operands.writers(source):
+        if rank in results:
             found.extend(canonical(path) for path in results[rank].externals)
     if not found:
         value = project.type_of(function, source) if source >= 0 else frozenset()

@@ -6,6 +6,7 @@ A name that leaves the project becomes an `External` with its full dotted path, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from auditor.facts.codec import Program
@@ -24,8 +25,11 @@ from auditor.facts.model import (
     TypeExpr,
 )
 from auditor.project.flow import writes
+from auditor.project.operands import Operands
+from auditor.project.summaries import deepest_first
 
 MAX_DEPTH = 100  # of a line of classes
+MAX_OPEN = 60  # meanings that wait for one another, which only a ring of re-exports needs
 
 
 class External(NamedTuple):
@@ -95,7 +99,7 @@ class Module:
 class FunctionNode:
     """A function of the project; a module or class body is one too. Compared by identity, ordered by `key`."""
 
-    __slots__ = ("body_of", "cls", "header", "index", "key", "module", "parent")
+    __slots__ = ("_operands", "body_of", "cls", "header", "index", "key", "module", "parent")
 
     def __init__(self, module: Module, index: int, header: Function) -> None:
         self.module = module
@@ -105,6 +109,7 @@ class FunctionNode:
         self.parent: FunctionNode | None = None
         self.cls: ClassNode | None = None  # the class whose body holds this def
         self.body_of: ClassNode | None = None  # the class whose body this is
+        self._operands: Operands | None = None
 
     def __repr__(self) -> str:
         return f"FunctionNode({self.module.name}:{self.symbol})"
@@ -112,6 +117,13 @@ class FunctionNode:
     @property
     def body(self) -> Body:
         return self.module.program.body(self.index)
+
+    @property
+    def operands(self) -> Operands:
+        """Which operations write and read the places of the body."""
+        if self._operands is None:
+            self._operands = Operands(self.body)
+        return self._operands
 
     @property
     def path(self) -> str:
@@ -353,7 +365,7 @@ class Symbols:
 
     def _bound(self, module: Module, scope: int, name: str) -> Meaning | None:
         """What a binding by def, class or import means. A ring of re-exports means nothing."""
-        return self._once((module, scope, name), lambda: self._meaning(module, scope, name))
+        return self._once((module, scope, name), partial(self._meaning, module, scope, name))
 
     def _meaning(self, module: Module, scope: int, name: str) -> Meaning | None:
         bound = module.bindings[scope, name]
@@ -364,7 +376,7 @@ class Symbols:
         it would depend on where the ring was entered."""
         if key in self._memo:
             return self._memo[key]
-        if key in self._open:
+        if key in self._open or len(self._open) > MAX_OPEN:
             self._rings += 1
             return None
         rings = self._rings
@@ -387,7 +399,23 @@ class Symbols:
 
     def member(self, module: Module, name: str) -> Meaning | None:
         """What `name` means at the top of a module, star imports included."""
-        return self._once((module, -1, name), lambda: self._member(module, name))
+        key = (module, -1, name)
+        if key not in self._memo and not self._open:
+            for inner, other in deepest_first((module, name), self._leads, lambda k: (k[0], -1, k[1]) in self._memo):
+                self._once((inner, -1, other), partial(self._member, inner, other))
+        return self._once(key, partial(self._member, module, name))
+
+    def _leads(self, key: tuple[Module, str]) -> Iterator[tuple[Module, str]]:
+        """Where the name of a module is imported from."""
+        module, name = key
+        bound = module.bindings.get((0, name))
+        sources = [bound] if isinstance(bound, tuple) and bound[1] else []
+        if bound is None and name not in self.assigned(module):
+            sources = [(path, name) for path in module.stars]
+        for path, member in sources:
+            target = self.module(self.absolute(module, path), module if not path.startswith(".") else None)
+            if target is not None:
+                yield target, member
 
     def _member(self, module: Module, name: str) -> Meaning | None:
         if (0, name) in module.bindings:

@@ -6,6 +6,7 @@ inside the function: what is stored in an attribute, a container, a global or a 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -86,9 +87,8 @@ class _Search:
         return place.root is Root.TEMP and bool(place.path)
 
     def _is_read(self, operand: int) -> bool:
-        places = self.body.places
-        root = places[operand]
-        return any(places[x].root is Root.TEMP and places[x].name == root.name for op in self.body.ops for x in reads(op))
+        operands = self.function.operands
+        return any(operands.readers(x) for x in operands.parts(operand))
 
     def _followed(self, operand: int) -> bool:
         """Whether all readers of a place stand in this function."""
@@ -99,22 +99,24 @@ class _Search:
 
     def _reads(self, start: int, place: int) -> Iterator[tuple[int, int]]:
         """Operations after `start` that read the place, or a part of it, before it is written again."""
-        places = self.body.places
-        root = places[place]
-        parts = {i for i, p in enumerate(places) if p.root is root.root and p.name == root.name}
-        keys = {i for i, p in enumerate(places) if any(k is Select.KEY and v in parts for k, v in p.path)}
-        first = self.flow.block_of(start)
-        pending, seen = [(first, start + 1)], set()
-        while pending:
+        places, operands = self.body.places, self.function.operands
+        parts = operands.parts(place)
+        wanted = {*parts, *(k for p in parts for k in operands.keyed(p))}
+        left = {r for o in wanted for r in operands.readers(o)}
+        left.update(r for o in wanted if places[o].path for r in operands.writers(o))
+        ends = set(operands.writers(place))
+        events = sorted(left | ends)
+        pending, seen = [(self.flow.block_of(start), start + 1)], set()
+        while pending and left:
             number, rank = pending.pop()
             block = self.body.blocks[number]
-            for current in range(rank, block.end):
+            for current in events[bisect_left(events, rank) : bisect_left(events, block.end)]:
                 step = self.body.ops[current]
-                written = writes(step)
-                for operand in dict.fromkeys((*reads(step), *(w for w in written if places[w].path))):
-                    if operand in parts or operand in keys:
+                left.discard(current)
+                for operand in dict.fromkeys((*reads(step), *(w for w in writes(step) if places[w].path))):
+                    if operand in wanted:
                         yield current, operand
-                if place in written:
+                if current in ends:
                     break
             else:
                 for _, target in self.flow.successors[number]:
@@ -193,7 +195,7 @@ def maker(function: FunctionNode, operand: int) -> int:
         place = body.places[operand]
         if place.path or place.root not in (Root.LOCAL, Root.TEMP) or place.root is Root.LOCAL and place.name in params:
             return NONE
-        makers = [rank for rank, op in enumerate(body.ops) if operand in writes(op) and not isinstance(op, Delete)]
+        makers = [rank for rank in function.operands.writers(operand) if not isinstance(body.ops[rank], Delete)]
         if len(makers) != 1:
             return NONE
         step = body.ops[makers[0]]

@@ -36,7 +36,9 @@ NAMES: Mapping[str, re.Pattern[str]] = {
         rf"|(?:get|fetch|query)_{KIND}(?:trades|fills)$)"
     ),
     "reads_open": re.compile(rf"_*(?:(?:get|fetch|query|list|read)_{KIND}open_orders?$|open_orders$)"),
-    "reads_balance": re.compile(rf"_*(?:(?:get|fetch|update|query|read)_{KIND}(?:balances?|positions?|account)(?:_\w+)?$|balances?$|positions?$)"),
+    "reads_balance": re.compile(
+        rf"_*(?:(?:get|fetch|update|query|read)_{KIND}(?:balances?|positions?|account)(?:_\w+)?$|balances?$|positions?$)"
+    ),
 }
 # Functions that bear one of these names and come to the verb inherit it, though not on every path: what they do is that.
 AROUND: Mapping[str, re.Pattern[str]] = {
@@ -44,7 +46,9 @@ AROUND: Mapping[str, re.Pattern[str]] = {
         r"_*(?:(?:buy|sell)_\w+|execute_(?:entry|exit|trade\w*|buy|sell)|(?:open|close|enter|exit|flatten|liquidate)_?(?:position|trade|long|short|market)s?|emergency_\w+"
         r"|(?:create|place|send|submit)_\w*(?:stoploss|stop|exit|entry|bracket)\w*)$"
     ),
-    "cancel": re.compile(r"_*(?:handle_|try_|do_|safe_|force_|execute_|attempt_|process_)?cancel(?:_(?!event|token|task|scope|reason)\w+)?$"),
+    "cancel": re.compile(
+        r"_*(?:handle_|try_|do_|safe_|force_|execute_|attempt_|process_)?cancel(?:_(?!event|token|task|scope|reason)\w+)?$"
+    ),
 }
 # Parts of a name that say that something about an order is meant, not the order itself.
 ABOUT = re.compile(r"book|update|event|message|_id$|response|history|param|proposal|candidate|track|request$|cancel")
@@ -76,7 +80,11 @@ class Venues:
         """Methods with their verbs, by path and place."""
         found: dict[FunctionNode, str] = {}
         around = self._above(sorted(self.known, key=lambda f: f.key))
-        candidates = [cls for cls in self.project.symbols.classes() if not of_tests(cls.module.path) and self._has_both(cls) and not self._around(cls)]
+        candidates = [
+            cls
+            for cls in self.project.symbols.classes()
+            if not of_tests(cls.module.path) and _has_both(cls) and not self._around(cls)
+        ]
         if not candidates:
             return ()
         for cls in candidates:
@@ -84,7 +92,13 @@ class Venues:
                 verb = _verb(name)
                 if method in around or verb == "place" and _makes_only(cls, name):
                     continue
-                if verb and method in self._sending and method not in self.known and not is_declared(method) and not method.header.abstract:
+                if (
+                    verb
+                    and method in self._sending
+                    and method not in self.known
+                    and not is_declared(method)
+                    and not method.header.abstract
+                ):
                     found[method] = verb
         return tuple(sorted(self._deepest(found).items(), key=lambda item: item[0].key))
 
@@ -92,11 +106,6 @@ class Venues:
         """Whether the class says so by more than one method: it also reads orders or balances."""
         cls = method.cls
         return cls is not None and any(_verb(name).startswith("reads") for c in cls.mro for name in c.methods)
-
-    @staticmethod
-    def _has_both(cls: ClassNode) -> bool:
-        verbs = {_verb(name) for c in cls.mro for name in c.methods}
-        return verbs.issuperset(CLEAR)
 
     def _around(self, cls: ClassNode) -> bool:
         """Whether a class has its verbs from a library's client."""
@@ -110,7 +119,9 @@ class Venues:
             if of_tests(function.path):
                 continue
             for result in self.project.calls(function).values():
-                if result.externals and any(role.name == WIRE for path in result.externals for role in self.model.roles(path)):
+                if result.externals and any(
+                    role.name == WIRE for path in result.externals for role in self.model.roles(path)
+                ):
                     pending.append(function)
                     break
         return frozenset(self._above(pending, FAR))
@@ -138,6 +149,12 @@ class Venues:
                 if f in above and deepest:
                     kept.pop(f, None)
         return kept
+
+
+def _has_both(cls: ClassNode) -> bool:
+    """Whether a class places and cancels."""
+    verbs = {_verb(name) for c in cls.mro for name in c.methods}
+    return verbs.issuperset(CLEAR)
 
 
 def _makes_only(cls: ClassNode, name: str) -> bool:

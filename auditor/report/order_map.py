@@ -65,7 +65,11 @@ def flowchart(orders: Mapping[str, Any]) -> list[str]:
             before = after
         lacks = [name for name, answer in row["checks"].items() if answer["status"] == "absent"]
         label = f"{sink['call']} {sink['path']}:{sink['line']}"
-        last = node((sink["path"], sink["call"], sink["line"]), label + (f" lacks {', '.join(lacks)}" if lacks else ""), "[[{}]]")
+        last = node(
+            (sink["path"], sink["call"], sink["line"]),
+            label + (f" lacks {', '.join(lacks)}" if lacks else ""),
+            "[[{}]]",
+        )
         edges[before, last] = None
     body.extend(f"  {one} --> {other}" for one, other in edges)
     if shown < len(orders["paths"]):
@@ -82,14 +86,17 @@ def section(audit: Audit, options: Options) -> Iterator[str]:
     yield "## Order map"
     yield ""
     rows: Sequence[Mapping[str, Any]] = orders["paths"]
-    yield f"Every path on which a call comes to a venue: {len(rows):,}. {LEGEND.capitalize()}; `auditor orders` shows each path with its places."
+    yield f"Every path on which a call comes to a venue: {len(rows):,}. {LEGEND.capitalize()}."
+    yield "`auditor orders` shows each path with its places."
     yield ""
     names = orders["checks"]
-    counts = [[cell(name), *(f"{sum(r['checks'][name]['status'] == s for r in rows):,}" for s in STATUSES)] for name in names]
+    counts = [
+        [cell(name), *(f"{sum(r['checks'][name]['status'] == s for r in rows):,}" for s in STATUSES)] for name in names
+    ]
     yield from table(["check", *STATUSES], counts, range(1, len(STATUSES) + 1))
     body = [
         [
-            cell(row["verb"]), cell_code(f"{row['entry']['path']}:{row['entry']['line']}"), cell(row["entry"]["kind"]), cell_code(_chain(row)),
+            cell(row["verb"]), cell_code(_at(row["entry"])), cell(row["entry"]["kind"]), cell_code(_chain(row)),
             *(SIGNS[row["checks"][name]["status"]] for name in names),
         ]
         for row in rows[:SHOWN_ROWS]
@@ -107,7 +114,9 @@ def _counts(orders: Mapping[str, Any]) -> Iterator[str]:
     width = max(len(name) for name in orders["checks"])
     for name in orders["checks"]:
         found = [row["checks"][name]["status"] for row in orders["paths"]]
-        yield f"{pad(name, width)}  " + ", ".join(f"{found.count(status)} {status}" for status in STATUSES if status in found)
+        yield f"{pad(name, width)}  " + ", ".join(
+            f"{found.count(status)} {status}" for status in STATUSES if status in found
+        )
 
 
 def _chain(row: Mapping[str, Any]) -> str:

@@ -27,11 +27,11 @@ from auditor.facts.model import (
 from auditor.finding import Step
 from auditor.project.flow import describe, reads, writes
 from auditor.project.symbols import ClassNode, FunctionNode, Variable
-from auditor.project.types import Instance
+from auditor.project.types import UNKNOWN, Instance
 
 from ._numbers import LAYERS, Numbers, argument
 from ._run import Run
-from ._values import External, Fields, Value, constant, has_decimal, has_float, held, known, word
+from ._values import External, Fields, Value, constant, has_decimal, has_float, held, known, without_none, word
 
 DEPTH = 8  # assignments and calls that a proof shows on one side
 DECIMAL_ONLY = frozenset(
@@ -153,7 +153,11 @@ class Tracer:
             return self._filled(run, op.dst, depth)
         for operand in reads(op):
             if self._holds(run.seen(rank, operand)):
-                return self.chain(run.function, rank, operand, depth - 1)
+                found = self.chain(run.function, rank, operand, depth - 1)
+                beside = isinstance(op, Binary) and any(UNKNOWN in run.seen(rank, other) for other in reads(op))
+                return (
+                    found._replace(open=True) if beside else found
+                )  # what stands beside it may bring its own operators
         return Chain()
 
     def _filled(self, run: Run, container: int, depth: int) -> Chain:
@@ -202,9 +206,9 @@ class Tracer:
     def _annotated(self, step: Step, told: list[Value]) -> Chain:
         """The chain of an annotation, weighed against what the project gives to the annotated name."""
         against = [v for v in told if not self.wanted(v)]
-        return Chain(
-            (step,), True, bool(against), bool(against) and len(against) == len(told), bool(told) and not against
-        )
+        mixed = [v for v in told if v not in against and not all(map(self._whole, without_none(v)))]
+        doubtful = bool(against or mixed)
+        return Chain((step,), True, doubtful, bool(against) and len(against) == len(told), bool(told) and not doubtful)
 
     # --- places of other functions ---
     def _parameter(self, function: FunctionNode, name: str, depth: int) -> Chain:

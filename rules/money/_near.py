@@ -95,9 +95,11 @@ class Floats:
             if isinstance(place.name, Const):
                 if place.name.kind == "float":
                     return True
-            elif place.root is Root.GLOBAL and place.name in self._constants:
-                return True
-            elif any(kind is Select.ATTR and name in self._fields for kind, name in place.path):
+            elif (
+                place.root is Root.GLOBAL
+                and place.name in self._constants
+                or any(kind is Select.ATTR and name in self._fields for kind, name in place.path)
+            ):
                 return True
         return any(_holds(result.type, FLOAT) for result in self.project.calls(function).values())
 
@@ -107,10 +109,10 @@ def _attributes(project: Project) -> list[tuple[str, object, str]]:
 
 
 def _holds(value: Type, wanted: str = DECIMAL) -> bool:
-    for a in value:
-        if isinstance(a, Instance) and (a.cls == wanted or (a.args and any(_holds(arg, wanted) for arg in a.args))):
-            return True
-    return False
+    return any(
+        isinstance(a, Instance) and (a.cls == wanted or a.args and any(_holds(arg, wanted) for arg in a.args))
+        for a in value
+    )
 
 
 def _named(expr: TypeExpr | None) -> bool:

@@ -46,6 +46,7 @@ COLUMNS = {
     "Float": "float", "REAL": "float", "Double": "float", "DOUBLE": "float", "FLOAT": "float", "Numeric": "decimal", "DECIMAL": "decimal",
     "NUMERIC": "decimal", "Integer": "int", "BigInteger": "int", "SmallInteger": "int", "INTEGER": "int",
 }  # fmt: skip
+OVERLOADS = frozenset({"__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__", "__truediv__", "__rtruediv__"})
 LAYERS = 3  # how many functions and attributes away a number is followed where the types stratum does not know
 
 
@@ -125,6 +126,11 @@ class Numbers:
                 if operand is not None:
                     found.append(Construction(function, rank, path, operand))
         return tuple(found)
+
+    @cached_property
+    def overloads(self) -> bool:
+        """Whether a class of the project brings arithmetic of its own."""
+        return any(OVERLOADS.intersection(name for name, _ in cls.header.methods) for cls in self.project.symbols.classes())
 
     @cached_property
     def exact(self) -> bool:
@@ -231,8 +237,17 @@ class Numbers:
         if isinstance(atom, Instance) and isinstance(atom.cls, ClassNode) and any(map(_is_column, found)):
             return join(column(self.project, atom.cls, name), frozenset(a for a in found if not _is_column(a)))
         if UNKNOWN in found and isinstance(atom, Instance) and not isinstance(atom.cls, str):
+            methods = {c.method(name) for c in (atom.cls, *atom.cls.descendants())}
+            if methods != {None}:
+                return self._read(methods, layer) if layer else found
             return self._stored(atom.cls, name, layer - 1, found) if layer else self._begun(atom.cls, name, found)
         return found
+
+    def _read(self, methods: set[FunctionNode | None], layer: int) -> Value:
+        """What properties without an annotation give."""
+        if not all(m is not None and m.is_property and m.header.returns is None for m in methods):
+            return TOP
+        return union(self.returned(m, layer - 1) for m in methods if m is not None)
 
     def _begun(self, cls: ClassNode, name: str, otherwise: Value) -> Value:
         """Where every store of an attribute gives it a literal or a number that is made there, or computes it from itself:

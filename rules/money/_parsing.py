@@ -160,7 +160,7 @@ class Guards:
         """The handler of the function that takes or may take an exception."""
         found, doubtful = self.project.exceptions.taker(function, op, raised)
         if found is None and doubtful:
-            return next(h for h in self.project.exceptions.around(function, op) if None in h.classes or h.classes)
+            return self.project.exceptions.around(function, op)[0]  # one that cannot be read may take it
         return found
 
     def open_way(self, function: FunctionNode, raised: str, depth: int = CALLERS) -> tuple[Step, ...] | None:

@@ -46,7 +46,7 @@ from auditor.project.symbols import FunctionNode, Variable
 from auditor.project.types import Callee, ClassObject, Instance, ModuleObject, Outside
 
 from . import _values as values
-from ._arithmetic import arithmetic, compared, negated, pairs
+from ._arithmetic import ARITHMETIC, arithmetic, compared, negated, pairs
 from ._calls import call
 from ._narrowing import narrowed
 from ._values import (
@@ -392,11 +392,17 @@ class Run:
     def apply(self, operator: str, left: Value, right: Value) -> Value:
         """`left operator right`, with the operators of project classes."""
         if TOP in (left, right):
-            return TOP if left and right else BOTTOM
+            return self._beside(operator, right if left == TOP else left) if left and right else BOTTOM
         found = BOTTOM
         for a, b in pairs(left, right):
             found = join(found, self._pair(operator, a, b))
         return found
+
+    def _beside(self, operator: str, known: Value) -> Value:
+        """What is not known, beside a Decimal: where that does not raise, it is a Decimal again, as long as no class of the
+        project has operators of its own."""
+        exact = values.all_decimal(known) and operator in ARITHMETIC and not self.numbers.overloads
+        return values.DECIMAL if exact else TOP
 
     def _pair(self, operator: str, left: object, right: object) -> Value:
         if isinstance(left, Instance) or isinstance(right, Instance):

@@ -83,7 +83,7 @@ class DecimalToFloat(Rule):
     since = "0.1"
     effort = "S"
     cwe = (681, 1339)
-    models = ("numbers",)
+    models = ("numbers", "exchange")
     implies = ("decimal-from-float",)
 
     def check_project(self, project: Project) -> Iterator[Finding]:
@@ -205,7 +205,9 @@ class _Judge:
         if not any(QUANTITY.search(n) for n in names) or any(CLOCK.search(n) for n in names):
             return None
         called = describe(function.body, op.callee)
-        message = f"{called}() of {way.source} times a factor in floats: it can fall below the whole number, as int(0.29 * 100) is 28"
+        up = called.rpartition(".")[2] == "ceil"
+        drifts = "rise above the whole number, as ceil(1.1 * 10) is 12" if up else "fall below the whole number, as int(0.29 * 100) is 28"
+        message = f"{called}() of {way.source} times a factor in floats: it can {drifts}"
         words = (f"{called}() cuts the product", called, f"Multiply the Decimal {way.source}, then {called}()")
         return self._finding(run, rank, message, LIKELY, way, words)
 

@@ -70,7 +70,9 @@ def reading_blocks(project: Project, function: FunctionNode, verbs: Collection[s
     exchange, flow = project.exchange, project.flow(function)
     found = {flow.block_of(op) for op, _ in exchange.calls_in(function, *verbs)}
     for op, result in project.calls(function).items():
-        if any(t.function in exchange.reading for t in result.targets[:1]):  # overrides of a subclass say nothing of this class
+        if any(
+            t.function in exchange.reading for t in result.targets[:1]
+        ):  # overrides of a subclass say nothing of this class
             found.add(flow.block_of(op))
     return found
 
@@ -102,7 +104,9 @@ def written_in(body: Body, blocks: Collection[int]) -> set[tuple[Root, str]]:
 
 def catch_of(body: Body, block: int) -> int:
     """The `Catch` of a handler's first block."""
-    return next((r for r in range(body.blocks[block].start, body.blocks[block].end) if isinstance(body.ops[r], Catch)), NONE)
+    return next(
+        (r for r in range(body.blocks[block].start, body.blocks[block].end) if isinstance(body.ops[r], Catch)), NONE
+    )
 
 
 def back_edge(flow: Flow, block: int) -> bool:

@@ -104,8 +104,12 @@ from auditor.project.types import Instance, Type
 from auditor.project.uses import maker
 from auditor.rule import Rule
 
-HARMLESS = frozenset({"builtins.object", "abc.ABC", "typing.Generic", "enum.Enum", "builtins.Exception", "builtins.BaseException"})
-GUARDS = re.compile(r"(?i)valid|check|risk|allow|limit|halt|_?can_|_?may_|verif|confirm|safe|authori|enough|exceed|is_|has_|should|ready|passe?d?$|ok$")
+HARMLESS = frozenset(
+    {"builtins.object", "abc.ABC", "typing.Generic", "enum.Enum", "builtins.Exception", "builtins.BaseException"}
+)
+GUARDS = re.compile(
+    r"(?i)valid|check|risk|allow|limit|halt|_?can_|_?may_|verif|confirm|safe|authori|enough|exceed|is_|has_|should|ready|passe?d?$|ok$"
+)
 EXIT_WORDS = ("passed", "ok", "valid", "success", "is_valid", "allowed", "approved", "is_ok", "succeeded")
 
 
@@ -128,7 +132,10 @@ class AlwaysTrueCheck(Rule):
     since = "0.1"
     effort = "S"
     cwe = (571, 253)
-    counterparts = {"ruff": {"F631": "super", "F634": "super", "PLR0124": "near"}, "mypy": {"truthy-bool": "super", "truthy-function": "super"}}
+    counterparts = {
+        "ruff": {"F631": "super", "F634": "super", "PLR0124": "near"},
+        "mypy": {"truthy-bool": "super", "truthy-function": "super"},
+    }
 
     def check_project(self, project: Project) -> Iterator[Finding]:
         judge = _Judge(project)
@@ -178,12 +185,18 @@ class _Judge:
         goal = dict(body.blocks[block].edges).get(Edge.TRUE)
         for before in flow.predecessors[block]:
             edges = dict(body.blocks[before].edges)
-            last = body.ops[body.blocks[before].end - 1] if body.blocks[before].end > body.blocks[before].start else None
+            last = (
+                body.ops[body.blocks[before].end - 1] if body.blocks[before].end > body.blocks[before].start else None
+            )
             if isinstance(last, Branch) and edges.get(Edge.FALSE) == block and edges.get(Edge.TRUE) == goal:
                 made = self._maker(body, body.blocks[before].end - 1, last.test)
                 step = body.ops[made] if made != NONE else None
                 if isinstance(step, Compare) and OPERATORS[step.operator] == "==":
-                    return Always(f"`or {place.name.text!r}` is true by itself, whatever is compared before it", made, "Compare with `in (a, b)`")
+                    return Always(
+                        f"`or {place.name.text!r}` is true by itself, whatever is compared before it",
+                        made,
+                        "Compare with `in (a, b)`",
+                    )
         return None
 
     @staticmethod
@@ -197,7 +210,11 @@ class _Judge:
         match body.ops[made]:
             case Collect(_, _, items, starred) as display if items and len(starred) < len(items):
                 if asserts and _is_tuple(display):
-                    return Always("the parentheses make a tuple of the condition and its message", made, "Leave the parentheses out")
+                    return Always(
+                        "the parentheses make a tuple of the condition and its message",
+                        made,
+                        "Leave the parentheses out",
+                    )
             case Await(_, src):
                 inner = self._maker(body, made, src)
                 if inner != NONE and isinstance(body.ops[inner], Call):
@@ -214,7 +231,11 @@ class _Judge:
         targets = list(dict.fromkeys(t.function for t in result.targets))
         if not targets or any(t.header.is_generator or t.header.is_async is not awaited for t in targets):
             return None
-        if any(d.name.rpartition(".")[2] not in ("staticmethod", "classmethod", "abstractmethod", "override") for t in targets for d in t.header.decorators):
+        if any(
+            d.name.rpartition(".")[2] not in ("staticmethod", "classmethod", "abstractmethod", "override")
+            for t in targets
+            for d in t.header.decorators
+        ):
             return None
         if targets[0].name == "__init__":
             return None
@@ -223,14 +244,34 @@ class _Judge:
     def _instance(self, result: CallResult, op: int, targets: list[FunctionNode], *, awaited: bool) -> Always | None:
         value: Type = result.type
         if awaited:
-            value = frozenset(a for atom in value if isinstance(atom, Instance) and atom.cls == "coroutine" and atom.args for a in atom.args[0])
+            value = frozenset(
+                a
+                for atom in value
+                if isinstance(atom, Instance) and atom.cls == "coroutine" and atom.args
+                for a in atom.args[0]
+            )
         classes = [a.cls for a in value if isinstance(a, Instance)]
-        if not value or len(classes) != len(value) or not all(isinstance(c, ClassNode) and self.closed(c) for c in classes):
+        if (
+            not value
+            or len(classes) != len(value)
+            or not all(isinstance(c, ClassNode) and self.closed(c) for c in classes)
+        ):
             return None
-        if any(self._may_give_none(t) for t in targets) or any(isinstance(op, Raise) for t in targets for op in t.body.ops):
+        if any(self._may_give_none(t) for t in targets) or any(
+            isinstance(op, Raise) for t in targets for op in t.body.ops
+        ):
             return None  # one that raises has said what it had to say
         named = sorted(c.name for c in classes if isinstance(c, ClassNode))
-        says = next((word for c in classes if isinstance(c, ClassNode) for word in EXIT_WORDS if c.method(word) or any(f.name == word for f in c.header.fields)), "")
+        says = next(
+            (
+                word
+                for c in classes
+                if isinstance(c, ClassNode)
+                for word in EXIT_WORDS
+                if c.method(word) or any(f.name == word for f in c.header.fields)
+            ),
+            "",
+        )
         if not says and not any(GUARDS.search(t.name) for t in targets):
             return None  # `if config:` after a call that once could give None: in vain, but no check
         why = f"it gives a {named[0]}, which has neither __bool__ nor __len__: the object is always true"
@@ -241,7 +282,13 @@ class _Judge:
         """Whether no instance of a class, subclasses included, can be false."""
         for each in (cls, *cls.descendants()):
             outside = {path for c in each.mro for path in c.externals} - HARMLESS
-            if outside or is_protocol(each) or each.method("__bool__") or each.method("__len__") or each.method("__getattr__"):
+            if (
+                outside
+                or is_protocol(each)
+                or each.method("__bool__")
+                or each.method("__len__")
+                or each.method("__getattr__")
+            ):
                 return False
             if each.header.keywords and "metaclass" in each.header.keywords:
                 return False
@@ -268,7 +315,11 @@ class _Judge:
         """A tuple or a filled dict on every path."""
         found = [self._only_displays(t) for t in targets]
         first = found[0] if found else None
-        return first._replace(op=op) if first is not None and all(each is not None and each.why == first.why for each in found) else None
+        return (
+            first._replace(op=op)
+            if first is not None and all(each is not None and each.why == first.why for each in found)
+            else None
+        )
 
     def _only_displays(self, target: FunctionNode) -> Always | None:
         if target not in self._only:
@@ -294,13 +345,22 @@ class _Judge:
         kind = kinds.pop() if len(kinds) == 1 else ""
         if not kind:
             return None
-        why = "it gives a tuple, which is true whatever stands in it" if kind == "tuple" else "it gives a dict with keys, which is always true"
+        why = (
+            "it gives a tuple, which is true whatever stands in it"
+            if kind == "tuple"
+            else "it gives a dict with keys, which is always true"
+        )
         mend = "Test its first element" if kind == "tuple" else "Test the entry that says it"
         return Always(why, NONE, mend, target, returns[:1], doubts=int(kind == "dict"))
 
     # --- what is named and not called ---
     def _named(self, function: FunctionNode, rank: int, place: Place, operand: int) -> Always | None:
-        if place.path and (place.path[-1].kind is not Select.ATTR or len(place.path) != 1 or place.name != function.self_name or function.cls is None):
+        if place.path and (
+            place.path[-1].kind is not Select.ATTR
+            or len(place.path) != 1
+            or place.name != function.self_name
+            or function.cls is None
+        ):
             return None
         if place.path:
             target = function.cls.method(str(place.path[0].value)) if function.cls is not None else None
@@ -311,7 +371,11 @@ class _Judge:
                 return None
         else:
             meaning = self.project.symbols.resolve(function.module, str(place.name), function)
-            if not isinstance(meaning, FunctionNode) or meaning.header.decorators or meaning.module is not function.module:
+            if (
+                not isinstance(meaning, FunctionNode)
+                or meaning.header.decorators
+                or meaning.module is not function.module
+            ):
                 return None
             if any(_binds(f.body, str(place.name)) for f in function.module.functions):
                 return None
@@ -337,8 +401,15 @@ class _Judge:
 def _binds(body: Body, name: str) -> bool:
     """Whether a name is bound by more than its `def`."""
     return any(
-        place.root is Root.GLOBAL and place.name == name and not place.path and type(op).__name__ not in ("Closure", "Store")
-        or type(op).__name__ == "Store" and place.root is Root.GLOBAL and place.name == name and not place.path and body.places[op.src].root is not Root.TEMP  # type: ignore[union-attr]
+        place.root is Root.GLOBAL
+        and place.name == name
+        and not place.path
+        and type(op).__name__ not in ("Closure", "Store")
+        or type(op).__name__ == "Store"
+        and place.root is Root.GLOBAL
+        and place.name == name
+        and not place.path
+        and body.places[op.src].root is not Root.TEMP  # type: ignore[union-attr]
         for op in body.ops
         for w in writes(op)
         for place in (body.places[w],)
@@ -400,4 +471,6 @@ def _steps(project: Project, function: FunctionNode, rank: int, always: Always, 
             line, column = always.source.position()
             yield Step(always.source.path, line, column, f"{always.source.name} is a function", always.source.name)
     anchor = always.op if always.op != NONE else rank
-    yield project.step(function, anchor, f"the branch here hangs on {shown or 'it'}: one side of it never runs", "check")
+    yield project.step(
+        function, anchor, f"the branch here hangs on {shown or 'it'}: one side of it never runs", "check"
+    )

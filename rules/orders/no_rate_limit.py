@@ -78,13 +78,20 @@ def _switched_off(project: Project, function: FunctionNode) -> Iterator[tuple[in
     """Operations that switch the limiter off: (operation, call that builds the client, NONE where it is done later)."""
     body = function.body
     for rank, step in enumerate(body.ops):
-        if isinstance(step, Table) and any(_is_off(body, key, value) for key, value in zip(step.keys, step.values, strict=True)):
+        if isinstance(step, Table) and any(
+            _is_off(body, key, value) for key, value in zip(step.keys, step.values, strict=True)
+        ):
             built = _builds(project, function, step.dst)
             if built != NONE:
                 yield rank, built
         elif isinstance(step, Store) and _false(body, step.src):
             place = body.places[step.dst]
-            if len(place.path) == 1 and place.path[0].kind is Select.ATTR and place.path[0].value == OPTION and _is_client(project, function, rank):
+            if (
+                len(place.path) == 1
+                and place.path[0].kind is Select.ATTR
+                and place.path[0].value == OPTION
+                and _is_client(project, function, rank)
+            ):
                 yield rank, NONE
 
 
@@ -103,14 +110,18 @@ def _builds(project: Project, function: FunctionNode, operand: int) -> int:
     body = function.body
     wanted, grown = {operand}, True
     while grown:
-        more = {step.dst for step in body.ops if isinstance(step, Store) and step.src in wanted and not body.places[step.dst].path}
+        more = {
+            step.dst
+            for step in body.ops
+            if isinstance(step, Store) and step.src in wanted and not body.places[step.dst].path
+        }
         grown = bool(more - wanted)
         wanted |= more
     for rank in sorted(project.calls(function)):
         step = body.ops[rank]
-        if isinstance(step, Call) and wanted.intersection(reads(step)):
-            if project.exchange.built(function, rank) is not None:
-                return rank
+        reached = isinstance(step, Call) and bool(wanted.intersection(reads(step)))
+        if reached and project.exchange.built(function, rank) is not None:
+            return rank
     return NONE
 
 
@@ -125,7 +136,11 @@ def _is_client(project: Project, function: FunctionNode, rank: int) -> bool:
             if not isinstance(call, Call) or project.exchange.built(scope, op) is None:
                 continue
             for other in scope.body.ops:
-                if isinstance(other, Store) and other.src == call.dst and scope.body.places[other.dst].name == target.name:
+                if (
+                    isinstance(other, Store)
+                    and other.src == call.dst
+                    and scope.body.places[other.dst].name == target.name
+                ):
                     return target.root in (Root.LOCAL, Root.GLOBAL)
     return False
 
@@ -134,9 +149,13 @@ def _paced(project: Project, function: FunctionNode) -> bool:
     """Whether something of the project's own paces requests, in the module or in one that it imports."""
     modules = {function.module.path}
     for path, module in sorted(project.symbols.by_path.items()):
-        if path in modules or any(fact.path.endswith(function.module.name.rpartition(".")[2]) for fact in module.facts.imports):
+        if path in modules or any(
+            fact.path.endswith(function.module.name.rpartition(".")[2]) for fact in module.facts.imports
+        ):
             for each in module.functions:
-                if PACES.search(each.name) or any(isinstance(op, Call) and PACES.search(last_name(each, op)) for op in each.body.ops):
+                if PACES.search(each.name) or any(
+                    isinstance(op, Call) and PACES.search(last_name(each, op)) for op in each.body.ops
+                ):
                     return True
     return False
 

@@ -78,7 +78,9 @@ KNOWS = re.compile(
     r"(?i)unknown|pending|reconcil|sync|recover|orphan|in_?doubt|verify|resolve|schedule|restart|reload|refresh|halt|kill|panic|emergency|shutdown"
     r"|suspend|quarantine|recheck|unconfirmed|uncertain|lost|stop_trading|set_exception|circuit|breaker|re_?sched|queue"
 )
-RECORDS = re.compile(r"(?i)_*(start_)?(track|register|record|remember|journal|persist|add_order|insert_order|save_order|store_order)")
+RECORDS = re.compile(
+    r"(?i)_*(start_)?(track|register|record|remember|journal|persist|add_order|insert_order|save_order|store_order)"
+)
 FAILS = re.compile(r"(?i)fail|reject|cancel|expire|not_?found|untrack|stop_tracking|remove|discard|error_?state")
 NEUTRAL = frozenset({"none", "bool", "int", "float", "str"})
 DEPTH = 2  # calls of a handler that are looked into
@@ -123,11 +125,14 @@ class OrderTimeoutWithoutReconcile(Rule):
 def _left(project: Project, function: FunctionNode, op: int, handler: Handler) -> Left | None:
     """How a handler leaves with the order taken for not placed; None if it does not."""
     body, flow = function.body, project.flow(function)
-    came = onward(body, [handler.block])
-    if flow.block_of(op) in came and not _next_turn(project, function, op):
+    block = flow.block_of(op)
+    if block in onward(body, [handler.block]) and not _next_turn(project, function, op):
         return None  # it is sent again, which is another rule's business
+    came = onward(body, [handler.block], {block})
     own = {n for n in came if _within(body, n, handler)}
-    if came & reading_blocks(project, function) or any(_knows(project, function, r, DEPTH) for r in _ranks(body, own)):
+    if came & (reading_blocks(project, function) - {block}) or any(
+        _knows(project, function, r, DEPTH) for r in _ranks(body, own)
+    ):
         return None
     if any(isinstance(body.ops[r], Raise) for r in _ranks(body, own)):
         return None
@@ -139,10 +144,17 @@ def _left(project: Project, function: FunctionNode, op: int, handler: Handler) -
     return _answer(project, function, op, came, own, handler)
 
 
-def _answer(project: Project, function: FunctionNode, op: int, came: set[int], own: set[int], handler: Handler) -> Left | None:
+def _answer(
+    project: Project, function: FunctionNode, op: int, came: set[int], own: set[int], handler: Handler
+) -> Left | None:
     """A neutral answer: a constant, an empty collection, or none at all where a success has one."""
     body = function.body
-    returns = [r for n in sorted(came) for r in range(body.blocks[n].start, body.blocks[n].end) if isinstance(body.ops[r], Return)]
+    returns = [
+        r
+        for n in sorted(came)
+        for r in range(body.blocks[n].start, body.blocks[n].end)
+        if isinstance(body.ops[r], Return)
+    ]
     inside = [r for r in returns if any(body.blocks[n].start <= r < body.blocks[n].end for n in own)]
     answers = inside or returns
     if answers and not all(_is_neutral(body, r) for r in answers):
@@ -154,7 +166,11 @@ def _answer(project: Project, function: FunctionNode, op: int, came: set[int], o
     rank = answers[0] if answers else handler.op
     given = body.ops[rank]
     literal = body.places[given.src].name if isinstance(given, Return) and given.src != NONE else None
-    what = f"{function.name}() answers {literal.text or NOTHING}" if isinstance(literal, Const) else f"{function.name}() goes on without the order"
+    what = (
+        f"{function.name}() answers {literal.text or NOTHING}"
+        if isinstance(literal, Const)
+        else f"{function.name}() goes on without the order"
+    )
     return Left(rank, what)
 
 
@@ -247,7 +263,13 @@ def _recorded(project: Project, function: FunctionNode, op: int) -> bool:
 
 def _is_kept(body: Body, step: Op) -> bool:
     place = body.places[writes(step)[0]]
-    return bool(place.path) and place.path[-1].kind is not Select.ATTR and place.root is not Root.TEMP and bool(reads(step)) and len(place.path) > 1
+    return (
+        bool(place.path)
+        and place.path[-1].kind is not Select.ATTR
+        and place.root is not Root.TEMP
+        and bool(reads(step))
+        and len(place.path) > 1
+    )
 
 
 # --- the finding ----------------------------------------------------------------------------------------------------
@@ -259,7 +281,8 @@ def _elsewhere(project: Project) -> tuple[FunctionNode, int] | None:
         (verb != READS_OPEN, -len(way.hops), function.key, op, function)
         for verb in (READS_OPEN, READS_ORDER)
         for function, op, way in project.exchange.sites(verb)
-        if (verb == READS_OPEN or way.path.endswith(("orders", "orders()"))) and "test" not in f"{function.path}{function.symbol}"
+        if (verb == READS_OPEN or way.path.endswith(("orders", "orders()")))
+        and "test" not in f"{function.path}{function.symbol}"
     ]
     best = min(found, key=lambda each: each[:4], default=None)
     return (best[4], best[3]) if best is not None else None
@@ -270,7 +293,8 @@ def _finding(project: Project, function: FunctionNode, op: int, way: Way, handle
     elsewhere = _elsewhere(project)
     doubts = way.doubts + (len(way.hops) > 1 or way.venue is not None or elsewhere is not None)
     return Finding(
-        rule=OrderTimeoutWithoutReconcile.id, path=function.path, line=line, column=column, end_line=line, end_column=column + len("except"),
+        rule=OrderTimeoutWithoutReconcile.id, path=function.path,
+        line=line, column=column, end_line=line, end_column=column + len("except"),
         message=f"{function.name or 'the module'}() takes {_name(handler)} for \"not placed\": the order may rest at the venue",
         symbol=function.symbol,
         severity=Severity.MEDIUM if elsewhere is not None else Severity.CRITICAL,
@@ -284,13 +308,22 @@ def _name(handler: Handler) -> str:
 
 
 def _steps(
-    project: Project, function: FunctionNode, way: Way, handler: Handler, left: Left, elsewhere: tuple[FunctionNode, int] | None
+    project: Project,
+    function: FunctionNode,
+    way: Way,
+    handler: Handler,
+    left: Left,
+    elsewhere: tuple[FunctionNode, int] | None,
 ) -> Iterator[Step]:
     yield from steps(project, way)
-    yield project.step(function, handler.op, f"{handler.name} is taken here: the outcome of the order is unknown", "except")
+    yield project.step(
+        function, handler.op, f"{handler.name} is taken here: the outcome of the order is unknown", "except"
+    )
     yield project.step(function, left.op, left.what, "answer")
     for caller, site in project.exchange.callers(function)[:1]:
-        yield project.step(caller, site, f"{caller.name or 'the module'}() reads \"not placed\" from it", caller.name)
+        yield project.step(caller, site, f'{caller.name or "the module"}() reads "not placed" from it', caller.name)
     if elsewhere is not None:
         where, op = elsewhere
-        yield project.step(where, op, f"{where.name}() reads orders: until it has run the bot does not know of this one", "reads")
+        yield project.step(
+            where, op, f"{where.name}() reads orders: until it has run the bot does not know of this one", "reads"
+        )

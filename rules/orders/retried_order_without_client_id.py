@@ -146,10 +146,11 @@ def _settled(body: Body, loop: frozenset[int], after: set[int]) -> set[int]:
     found: set[int] = set()
     for number in loop:
         block = body.blocks[number]
-        step = body.ops[block.end - 1] if block.end > block.start else None
-        if isinstance(step, Branch) and any(target not in loop for _, target in block.edges):
-            if any(root is Root.LOCAL and name in bound for root, name in roots_of(body, step.test, block.end - 1)):
-                found.add(number)
+        last = body.ops[block.end - 1] if block.end > block.start else None
+        if not isinstance(last, Branch) or all(target in loop for _, target in block.edges):
+            continue
+        if any(root is Root.LOCAL and name in bound for root, name in roots_of(body, last.test, block.end - 1)):
+            found.add(number)
     return found
 
 
@@ -176,7 +177,9 @@ def _by_second_call(project: Project, function: FunctionNode, op: int, way: Way,
     for other, second in project.exchange.calls_in(function, PLACE):
         if other == op or flow.block_of(other) not in came or not _inside(project, function, other, handler):
             continue
-        same = [_spelled(project, function, way, slot) == _spelled(project, function, second, slot) != "" for slot in SLOTS]
+        same = [
+            _spelled(project, function, way, slot) == _spelled(project, function, second, slot) != "" for slot in SLOTS
+        ]
         if same[0] and same[2]:
             return Again("handler", function, other, handler, frozenset())
     return None
@@ -235,16 +238,23 @@ def _steps(project: Project, way: Way, origin: Origin, again: Again) -> Iterator
     yield from steps(project, way)
     if again.handler is not None:
         name = again.handler.name
-        yield project.step(again.where, again.handler.op, f"{name} is taken here: the outcome of the order is unknown", "except")
+        yield project.step(
+            again.where, again.handler.op, f"{name} is taken here: the outcome of the order is unknown", "except"
+        )
     if again.kind == "handler":
         yield project.step(again.where, again.op, "and the same order is sent a second time", "again")
     elif again.kind == "loop":
-        yield project.step(again.where, again.op, "and the loop comes back to the call: a success leaves it, a failure sends again", "again")
+        yield project.step(
+            again.where,
+            again.op,
+            "and the loop comes back to the call: a success leaves it, a failure sends again",
+            "again",
+        )
     else:
-        yield project.step(again.where, again.op, f"{again.where.name}() runs the function again after such a failure", "again")
+        yield project.step(
+            again.where, again.op, f"{again.where.name}() runs the function again after such a failure", "again"
+        )
     if origin.state == MADE and origin.site is not None:
         yield project.step(*origin.site, "the client id is made anew for each attempt", "client id")
     else:
         yield project.step(*way.last, "client id: none", "client id")
-
-

@@ -96,7 +96,13 @@ def _stale(project: Project, function: FunctionNode, op: int, cancel: int, how: 
     """What the size of an order is made from that was read before the cancel; None if it is none, or known anew."""
     body, flow = function.body, project.flow(function)
     first, second = flow.block_of(cancel), flow.block_of(op)
-    heads = {n for loop in flow.natural_loops if first in loop and second in loop for n in loop if all(flow.dominates(n, m) for m in loop)}
+    heads = {
+        n
+        for loop in flow.natural_loops
+        if first in loop and second in loop
+        for n in loop
+        if all(flow.dominates(n, m) for m in loop)
+    }
     after = onward(body, following(body, first), heads - {first, second})
     if not (second in after or first == second and op > cancel):
         return None
@@ -177,12 +183,21 @@ def _said(function: FunctionNode, read: Read) -> str:
     return f'{place.name}["{value.text}"]' if isinstance(value, Const) else describe(body, read.operand)
 
 
-def _steps(project: Project, function: FunctionNode, way: Way, cancel: int, how: Way, read: Read, said: str) -> Iterator[Step]:
+def _steps(
+    project: Project, function: FunctionNode, way: Way, cancel: int, how: Way, read: Read, said: str
+) -> Iterator[Step]:
     early = _before(project.flow(function), read.op, cancel)
     if early:
         yield project.step(function, read.op, f"{said} is read here", "read")
     else:
-        first = next((r for r, s in enumerate(function.body.ops) if isinstance(s, Store) and _is(function.body.places[s.dst], *read.order)), NONE)
+        first = next(
+            (
+                r
+                for r, s in enumerate(function.body.ops)
+                if isinstance(s, Store) and _is(function.body.places[s.dst], *read.order)
+            ),
+            NONE,
+        )
         if first != NONE:
             yield project.step(function, first, f"{read.order[1]} is what the venue said here", "read")
     yield from steps(project, how)

@@ -145,7 +145,12 @@ def _gathered(function: FunctionNode, op: int) -> bool:
     body = function.body
     call = body.ops[op]
     for rank, step in enumerate(body.ops):
-        if isinstance(step, Call) and isinstance(call, Call) and call.dst in step.args and last_name(function, step) == "gather":
+        if (
+            isinstance(step, Call)
+            and isinstance(call, Call)
+            and call.dst in step.args
+            and last_name(function, step) == "gather"
+        ):
             kept = next((v for name, v in step.keywords if name == "return_exceptions"), NONE)
             literal = body.places[kept].name if kept != NONE else None
             return isinstance(literal, Const) and literal.text == "True" and discarded(function, rank)
@@ -156,13 +161,18 @@ def _dropped(project: Project, function: FunctionNode, op: int) -> bool:
     """Whether nothing but a log looks at what a call gives; a call that is handed on is not looked at here."""
     body, call = function.body, function.body.ops[op]
     following_op = body.ops[op + 1] if op + 1 < len(body.ops) else None
-    awaited = type(following_op).__name__ == "Await" and getattr(following_op, "src", NONE) == getattr(call, "dst", NONE)
+    awaited = type(following_op).__name__ == "Await" and getattr(following_op, "src", NONE) == getattr(
+        call, "dst", NONE
+    )
     if discarded(function, op):
         return awaited or not _is_coroutine(project, function, op)
     uses = uses_of(function, project.flow(function), op + 1 if awaited else op)
     if not awaited and _is_coroutine(project, function, op):
         return False
-    return all(use.how == "format" or isinstance(step := body.ops[use.op], Call) and last_name(function, step) in LOGS for use in uses)
+    return all(
+        use.how == "format" or isinstance(step := body.ops[use.op], Call) and last_name(function, step) in LOGS
+        for use in uses
+    )
 
 
 def _is_coroutine(project: Project, function: FunctionNode, op: int) -> bool:
@@ -179,7 +189,13 @@ def _comes_after(project: Project, function: FunctionNode, op: int, other: int, 
     asked = reading_blocks(project, function) - {first, second}
     asked |= _asks_again(project, function, op, other)
     if unseen.how == "handler":
-        starts = [next(h.block for h in project.outcomes.handlers(function, op, _way(project, function, op)) if h.op == unseen.op)]
+        starts = [
+            next(
+                h.block
+                for h in project.outcomes.handlers(function, op, _way(project, function, op))
+                if h.op == unseen.op
+            )
+        ]
     else:
         if first == second:
             return other > op
@@ -239,7 +255,9 @@ def _linked(project: Project, function: FunctionNode, op: int, way: Way, other: 
 # --- the finding ----------------------------------------------------------------------------------------------------
 
 
-def _finding(project: Project, function: FunctionNode, op: int, way: Way, second: Way, unseen: Unseen, linked: int) -> Finding:
+def _finding(
+    project: Project, function: FunctionNode, op: int, way: Way, second: Way, unseen: Unseen, linked: int
+) -> Finding:
     line, column, end_line, end_column = function.at(op)
     doubts = max(linked, way.doubts, second.doubts)
     return Finding(
@@ -261,7 +279,9 @@ def _steps(project: Project, function: FunctionNode, op: int, way: Way, second: 
     if unseen.how == "wrapper":
         gives = _returned(unseen.function, unseen.op)
         if gives is not None:
-            yield project.step(unseen.function, gives[0], f"{unseen.function.name}() gives {gives[1]} instead", f"return {gives[1]}")
+            yield project.step(
+                unseen.function, gives[0], f"{unseen.function.name}() gives {gives[1]} instead", f"return {gives[1]}"
+            )
         yield project.step(function, op, f"{function.name}() does not look at what it gets", "discarded")
     yield from steps(project, second)
 
