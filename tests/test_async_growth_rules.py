@@ -121,7 +121,7 @@ class Desk:
         ({"start": "threading.Thread(target=self.fill).start()"}, ("high", "likely")),
         ({"body": "if self._order: continue\n            await asyncio.sleep(1)"}, ("high", "likely")),
         ({"body": "if self._order: await asyncio.sleep(1)"}, ("high", "possible")),
-        ({"body": "await asyncio.sleep(1)"}, ("info", "likely")),
+        ({"body": "await asyncio.sleep(1)"}, ("info", "possible")),
         ({"body": "log.info('waiting')"}, ("critical", "certain")),
         ({"body": "await self._order.changed()"}, None),
         ({"body": "self._order.look()"}, None),

@@ -376,3 +376,49 @@ def test_a_handler_is_reported_once(tmp_path: Path) -> None:
     audit = pipeline.run(Request(config.load([tmp_path]), tools=(), cache=None, jobs=1)).audit
     assert [f.rule for f in audit.findings] == [SWALLOWED]
     assert [f.line for f in findings("bare-except", example(RULES.pages[SWALLOWED].bad))] == [audit.findings[0].line]
+
+
+KEPT_ELSEWHERE = """
+import asyncio
+
+
+class Feed:
+    def start(self, loop):
+        {before}
+        asyncio.create_task(self._pump())
+
+    async def _pump(self):
+        while True:
+            {wait}
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "wait", "grades"),
+    [
+        ("pass", "await self._read()", (Severity.HIGH, Confidence.CERTAIN)),
+        ("pass", "await asyncio.sleep(1)", (Severity.LOW, Confidence.POSSIBLE)),
+        ("loop.set_task_factory(self._make)", "await self._read()", (Severity.LOW, Confidence.POSSIBLE)),
+    ],
+)
+def test_a_task_that_the_loop_may_know(before: str, wait: str, grades: tuple[Severity, Confidence]) -> None:
+    """A timer of the loop holds the task that sleeps, and a task factory can hold all of them."""
+    found = only(DANGLING, KEPT_ELSEWHERE.format(before=before, wait=wait))
+    assert (found.severity, found.confidence) == grades
+
+
+def test_a_sleeping_task_is_not_collected() -> None:
+    async def run() -> bool:
+        ended = []
+
+        async def nap() -> None:
+            await asyncio.sleep(0.01)
+            ended.append(True)
+
+        asyncio.create_task(nap())  # noqa: RUF006 - what is shown
+        await asyncio.sleep(0)
+        gc.collect()
+        await asyncio.sleep(0.05)
+        return bool(ended)
+
+    assert asyncio.run(run())

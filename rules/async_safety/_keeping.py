@@ -53,7 +53,7 @@ def _keeper(project: Project, function: FunctionNode) -> str:
     if not function.self_name or cls is None or function.header.kind != "def":
         return ""
     names = {field.name for c in cls.mro for field in c.header.fields}
-    names.update(name for kind, owner, name in project.world.state if kind == "attr" and owner in cls.mro)
+    names.update(name for owner in cls.mro for name in project.linked.attributes.get(owner, ()))
     value = frozenset((Instance(cls),))
     found = [name for name in sorted(names) if _holds_tasks(project.world.attribute(value, name))]
     return f"{function.self_name}.{found[0]}" if len(found) == 1 else ""

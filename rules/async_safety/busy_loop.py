@@ -52,7 +52,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from auditor.facts.model import NONE, Await, Branch, Call, Edge, Enter, Iterate, Next, Return, Select
+from auditor.facts.model import NONE, Await, Branch, Call, Edge, Enter, Iterate, Next, Return, Root, Select
 from auditor.finding import Confidence, Finding, Fix, Severity, Step
 from auditor.project.chains import Reach
 from auditor.project.contexts import Context
@@ -60,8 +60,9 @@ from auditor.project.effects import NOTHING
 from auditor.project.flow import writes
 from auditor.project.models import canonical
 from auditor.project.project import Project
-from auditor.project.symbols import FunctionNode
+from auditor.project.symbols import ClassNode, FunctionNode
 from auditor.project.tasks import of_tests
+from auditor.project.types import BOTTOM, Instance
 from auditor.rule import Rule
 
 from ._cycles import Loops, Way
@@ -316,11 +317,12 @@ def _finding(
         end_line, end_column = line, column + len("except")
     held_names = busy.held.attributes | busy.held.variables
     names = sorted((n for n in held_names if not n[:1].isupper()), key=lambda n: (n not in writers, n)) or sorted(held_names)
-    sites = [site for name in names for site in writers.get(name, ())]
+    owners = _owners(project, function)
+    sites = [site for name in names for site in writers.get(name, ()) if _of_one_owner(function, owners, site[0])]
     threads = any(Context.THREAD in project.contexts.of(f) for f, _ in sites)
     severity, confidence = {
         "frozen": (Severity.HIGH, Confidence.LIKELY), "branch": (Severity.HIGH, Confidence.LIKELY),
-        "error": (Severity.MEDIUM, Confidence.POSSIBLE), "poll": (Severity.INFO, Confidence.LIKELY),
+        "error": (Severity.MEDIUM, Confidence.POSSIBLE), "poll": (Severity.INFO, Confidence.POSSIBLE),
     }[busy.kind]  # fmt: skip
     if busy.kind == "branch" and not _goes_on(function, busy):
         confidence = Confidence.POSSIBLE  # no branch of an `if` holds: a status that may not occur
@@ -336,6 +338,28 @@ def _finding(
         proof=(*way_in, *_steps(project, function, busy, names, sites)),
         fix=Fix("display", _mend(busy)),
     )  # fmt: skip
+
+
+def _owners(project: Project, function: FunctionNode) -> set[ClassNode]:
+    """The classes of the objects whose attributes a function names, its own among them."""
+    values = [value for value in project.types(function).values() if value]
+    for place in function.body.places:
+        value = project.world.parameter(function, str(place.name)) if place.root is Root.LOCAL else BOTTOM
+        for select in place.path:
+            if not value or select.kind is not Select.ATTR:
+                break
+            values.append(value)
+            value = project.world.attribute(value, str(select.value))
+    atoms = {atom for value in values for atom in value}
+    found = {atom.cls for atom in atoms if isinstance(atom, Instance) and isinstance(atom.cls, ClassNode)}
+    return found | ({function.cls} if function.cls is not None else set())
+
+
+def _of_one_owner(function: FunctionNode, owners: set[ClassNode], writer: FunctionNode) -> bool:
+    """Whether a function that binds an attribute of a name may bind that of an object which another one reads."""
+    if writer.cls is None:
+        return function.path == writer.path
+    return any(writer.cls in cls.mro or cls in writer.cls.mro for cls in owners)
 
 
 def _goes_on(function: FunctionNode, busy: Busy) -> bool:

@@ -52,7 +52,8 @@ class Feed:
 ## Limits
 A handle that is stored, returned, passed on or read counts as kept, also in a list that is dropped later: missed alarms.
 The receiver is told by its type; without one, by a name that ends in `loop`. A local that nothing reads is reported,
-though it holds the task while its function runs. A task of a TaskGroup is held by the group.
+though it holds the task while its function runs. A task of a TaskGroup is held by the group. Only possible, and low: a task that
+waits for nothing but the loop's timers, which know it, and any task of a program that gives its loop a task factory.
 """
 
 from __future__ import annotations
@@ -60,13 +61,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from auditor.facts.model import NONE, Call, Const, Select
+from auditor.facts.model import NONE, Await, Call, Catch, Const, Select
 from auditor.finding import Confidence, Finding, Fix, Severity, Step
 from auditor.project.flow import describe
 from auditor.project.graph import last_name
 from auditor.project.models import canonical
 from auditor.project.project import Project
+from auditor.project.suspension import Suspends
 from auditor.project.symbols import FunctionNode
+from auditor.project.tasks import of_tests
 from auditor.project.uses import Use, maker, uses_of
 from auditor.rule import Rule
 
@@ -74,6 +77,7 @@ from ._keeping import keeping
 from ._stakes import Stake, endless, future_below, order_below, steps_of
 
 SPAWNS = frozenset({"create_task", "ensure_future"})
+SLEEPS = frozenset({"asyncio.sleep", "asyncio.tasks.sleep"})
 WATCHES = frozenset({"add_done_callback", "set_name", "get_name"})  # methods that hold no reference to the task
 JOIN = "threading.Thread.join"
 DEPTH = 4  # functions that hand a task on
@@ -99,6 +103,7 @@ class DanglingTask(Rule):
 
     def check_project(self, project: Project) -> Iterator[Finding]:
         droppers = _Droppers(project)
+        factory = next(_factories(project), None)
         for function in project.functions():
             for op in sorted(project.calls(function)):
                 kind = _spawns(project, function, op)
@@ -108,7 +113,7 @@ class DanglingTask(Rule):
                 if kind == "over" and _joined(project, function, op):
                     continue  # the other thread ends, and its last job with it
                 if fate.how in ("dropped", "watched"):
-                    yield _finding(project, function, op, kind, fate)
+                    yield _finding(project, function, op, kind, fate, factory)
                 elif fate.how == "returned" and (sites := droppers.of(function)):
                     yield _wrapper(project, function, op, kind, sites)
 
@@ -130,6 +135,37 @@ def _spawns(project: Project, function: FunctionNode, op: int) -> str:
         if not known and not isinstance(owner, Const) and str(owner).rstrip("_").lower().endswith("loop")
         else ""
     )
+
+
+def _factories(project: Project) -> Iterator[tuple[FunctionNode, int]]:
+    """Where the program says how its loop makes tasks: what makes them may keep them as well."""
+    for function in project.functions():
+        if not of_tests(function.path):
+            for op in sorted(project.calls(function)):
+                call = function.body.ops[op]
+                if isinstance(call, Call) and last_name(function, call) == "set_task_factory":
+                    yield function, op
+
+
+def _hears(function: FunctionNode) -> bool:
+    """Whether a coroutine may tell of its failure itself: by a handler, or by a decorator around it."""
+    return bool(function.header.decorators) or any(isinstance(op, Catch) for op in function.body.ops)
+
+
+def _only_sleeps(project: Project, function: FunctionNode) -> bool:
+    """Whether the loop's own timers are all that a coroutine waits for: they know its task."""
+    found = False
+    for node in project.receivers(function):
+        for op in project.suspension.points(node):
+            if project.suspension.at(node, op) is Suspends.NEVER:
+                continue
+            step = function.body.ops[op]
+            made = maker(function, step.src) if isinstance(step, Await) else NONE
+            result = project.calls(function).get(made)
+            if result is None or not any(canonical(p) in SLEEPS for p in result.externals):
+                return False
+            found = True
+    return found
 
 
 def _joined(project: Project, function: FunctionNode, op: int) -> bool:
@@ -235,7 +271,9 @@ def _definition(target: FunctionNode) -> Step:
     return Step(target.path, line, column, f"the task runs {target.name}()", target.name)
 
 
-def _finding(project: Project, function: FunctionNode, op: int, kind: str, fate: Fate) -> Finding:
+def _finding(
+    project: Project, function: FunctionNode, op: int, kind: str, fate: Fate, factory: tuple[FunctionNode, int] | None
+) -> Finding:
     line, column, end_line, end_column = function.at(op)
     targets = _targets(project, function, op)
     stake = _stake(project, targets)
@@ -250,13 +288,23 @@ def _finding(project: Project, function: FunctionNode, op: int, kind: str, fate:
         severity = Severity.INFO
     elif fate.how == "watched":
         severity = Severity.LOW
+    confidence = Confidence.LIKELY if kind == "named" else Confidence.CERTAIN
+    if kind == "over":
+        unheard = targets and not any(_hears(t) for t in targets)
+        confidence = confidence if unheard else Confidence.POSSIBLE
+        factory = None
+    elif factory is not None or targets and all(_only_sleeps(project, t) for t in targets):
+        severity, confidence = min(severity, Severity.LOW), Confidence.POSSIBLE
     return Finding(
         rule=DanglingTask.id, path=function.path, line=line, column=column, end_line=end_line, end_column=end_column,
         message=message,
         symbol=function.symbol,
         severity=severity,
-        confidence=Confidence.LIKELY if kind == "named" else Confidence.CERTAIN,
-        proof=tuple(_steps(project, function, op, fate, targets, stake)),
+        confidence=confidence,
+        proof=(
+            *_steps(project, function, op, fate, targets, stake),
+            *([project.step(*factory, "the loop has a task factory, which may keep what it makes")] if factory else []),
+        ),
         fix=keeping(project, function, op) if kind != "over" else Fix("display", "Keep the future and ask it for its exception"),
     )  # fmt: skip
 

@@ -182,7 +182,8 @@ def _slow_job(project: Project, built: Built) -> list[tuple[FunctionNode, int]] 
             for function, chain in level:
                 for rank in sorted(project.calls(function)):
                     role = project.role(function, rank, "blocking")
-                    if role is not None and role[1].attributes.get("severity") == "high":
+                    attributes = role[1].attributes if role is not None else {}
+                    if attributes.get("severity") == "high" and attributes.get("kind") != "loop":  # a worker has no loop
                         return [*chain, (function, rank)]
                 for run in project.graph.runs(Node(function, None)):
                     if run.target.function not in seen:
