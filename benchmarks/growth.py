@@ -77,9 +77,14 @@ def chain(count: int) -> Texts:
 
 def awaits(count: int) -> Texts:
     """A chain of awaits; the last one suspends."""
-    items = [f"async def f{i}(x):\n    return await {f'f{i + 1}(x)' if i + 1 < count else 'asyncio.sleep(x)'}\n" for i in range(count)]
+    items = [
+        f"async def f{i}(x):\n    return await {f'f{i + 1}(x)' if i + 1 < count else 'asyncio.sleep(x)'}\n"
+        for i in range(count)
+    ]
     texts = _files(items, _next_file(count, "f{}", "import asyncio"))
-    texts["desk/main.py"] = "import asyncio\nfrom desk.part0 import f0\n\n\nasync def main():\n    while True:\n        await f0(1)\n\n\nasyncio.run(main())\n"
+    texts["desk/main.py"] = (
+        "import asyncio\nfrom desk.part0 import f0\n\n\nasync def main():\n    while True:\n        await f0(1)\n\n\nasyncio.run(main())\n"
+    )
     return texts
 
 
@@ -97,7 +102,10 @@ def fan_in(count: int) -> Texts:
     """Very many coroutines that call one function."""
     items = [f"async def f{i}(x):\n    await shared(x)\n    return helper(x)\n" for i in range(count // 2)]
     texts = _files(items, lambda _: "from desk.shared import helper, shared\n\n\n")
-    texts["desk/shared.py"] = "import asyncio\nimport time\n\n\nasync def shared(x):\n    await asyncio.sleep(x)\n\n\ndef helper(x):\n    time.sleep(x)\n    return x\n"
+    texts["desk/shared.py"] = (
+        "import asyncio\nimport time\n\n\nasync def shared(x):\n    await asyncio.sleep(x)\n\n\n"
+        "def helper(x):\n    time.sleep(x)\n    return x\n"
+    )
     return texts
 
 
@@ -123,7 +131,10 @@ def classes(count: int) -> Texts:
 
 def siblings(count: int) -> Texts:
     """One base with very many subclasses that override its step."""
-    items = [f"class C{i}(Base):\n    async def step(self, x):\n        return await self.wait(x + {i})\n" for i in range(count // 2)]
+    items = [
+        f"class C{i}(Base):\n    async def step(self, x):\n        return await self.wait(x + {i})\n"
+        for i in range(count // 2)
+    ]
     texts = _files(items, lambda _: "from desk.base import Base\n\n\n")
     texts["desk/base.py"] = (
         "import asyncio\n\n\nclass Base:\n    async def run(self, x):\n        while True:\n            await self.step(x)\n\n"
@@ -168,7 +179,9 @@ def branches(count: int) -> Texts:
     items = []
     for i in range(max(1, count // (2 * parts))):
         body = "".join(step.format(k) for k in range(parts))
-        items.append(f"class C{i}:\n    async def get(self, x):\n        return x\n\n    async def run(self, x):\n{body}        return x\n")
+        items.append(
+            f"class C{i}:\n    async def get(self, x):\n        return x\n\n    async def run(self, x):\n{body}        return x\n"
+        )
     return _files(items, lambda _: "")
 
 
@@ -177,7 +190,11 @@ def long_function(count: int) -> Texts:
     lines = []
     for i in range(count // 2):
         lines.append(f"    if x > {i}:\n        x = helper(x)\n    else:\n        x = await other(x)\n")
-    text = "async def other(x):\n    return x\n\n\ndef helper(x):\n    return x\n\n\nasync def run(x):\n" + "".join(lines) + "    return x\n"
+    text = (
+        "async def other(x):\n    return x\n\n\ndef helper(x):\n    return x\n\n\nasync def run(x):\n"
+        + "".join(lines)
+        + "    return x\n"
+    )
     return {"desk/__init__.py": "", "desk/main.py": text}
 
 
@@ -264,7 +281,9 @@ def run(options: argparse.Namespace) -> None:
         times = grown(bench, shape, options.size)
         written[shape] = {name: [*t, exponent(t)] for name, t in times.items()}
         total = sum(t[2] for t in times.values())
-        print(f"\n{shape}: {options.size}, {2 * options.size}, {4 * options.size} call sites; {total:.1f} s at the largest")
+        print(
+            f"\n{shape}: {options.size}, {2 * options.size}, {4 * options.size} call sites; {total:.1f} s at the largest"
+        )
         for name, t in times.items():
             if t[2] >= LEAST and exponent(t) >= options.above:
                 low = max(t[0], 1e-6), max(t[1], 1e-6)

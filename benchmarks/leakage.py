@@ -33,7 +33,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from leakage import programs  # noqa: E402 - a script: the path comes first
 from leakage.agreement import disagreements, status  # noqa: E402
-from leakage.comparison import AGREES, DISAGREEMENTS, compared  # noqa: E402
+from leakage.comparison import AGREES, DISAGREEMENTS, EDGE, compared  # noqa: E402
 from leakage.judge import UNDECIDED, built, judge  # noqa: E402
 from leakage.patterns import patterns  # noqa: E402
 from leakage.probe import CAUSAL, LEAK, WARM_UP, NotMeasurable  # noqa: E402
@@ -47,7 +47,8 @@ SPAN = 1_000_000
 
 def table(options: argparse.Namespace) -> int:
     """Print the table; 0 if every row that is built agrees or differs for a reason that is given."""
-    agreed = known = live = unmeasured = 0
+    agreed = known = live = 0
+    recorded: Counter[str] = Counter()
     rows = patterns()
     wrong: list[str] = []
     for pattern in rows:
@@ -58,7 +59,7 @@ def table(options: argparse.Namespace) -> int:
             if not pattern.agrees(measured):
                 wrong.append(f"row {pattern.number}: recorded {pattern.recorded}, measured {(executed, reach, starts)}")
         else:
-            unmeasured += 1
+            recorded[f"{pattern.library} is not installed" if not pattern.runs else "--recorded"] += 1
         verdict = judge(pattern.texts)
         live += built(pattern.rule)
         good = built(pattern.rule) and not disagreements(pattern, verdict)
@@ -70,11 +71,9 @@ def table(options: argparse.Namespace) -> int:
         print(
             f"{pattern.number:>4} {pattern.name[:NAME]:<{NAME}} {shown:<20} {said + bars:<28} {status(pattern, verdict)}"
         )
-    print(
-        f"\n{len(rows)} rows; {len(rows) - unmeasured} executed now; rules built for {live}; of these {agreed} agree,",
-        end=" ",
-    )
-    print(f"{known} differ for a stated reason, {live - agreed - known} disagree")
+    stored = "".join(f", {count} from the record ({why})" for why, count in sorted(recorded.items()))
+    print(f"\n{len(rows)} rows; {len(rows) - recorded.total()} executed now{stored}; rules built for {live}")
+    print(f"{agreed} agree, {known} differ for a stated reason, {live - agreed - known} disagree")
     print("\n".join(wrong), end="\n" if wrong else "")
     return int(bool(wrong) or agreed + known < live)
 
@@ -98,10 +97,10 @@ def generate(options: argparse.Namespace) -> int:
         if found.kind in DISAGREEMENTS:
             wrong.append((seed, program, found.kind))
     run = options.count - kinds["not measurable"]
-    decided = run - kinds[UNDECIDED]
+    decided = run - kinds[UNDECIDED] - kinds[EDGE]
     print(f"{options.count} programs in {time.monotonic() - began:.0f} s; {run} show something: ", end="")
     print(", ".join(f"{count} {word}" for word, count in sorted(verdicts.items())))
-    print(f"decided {decided} ({share(decided, run)}), undecided {kinds[UNDECIDED]}")
+    print(f"decided {decided} ({share(decided, run)}), undecided {kinds[UNDECIDED]}, {kinds[EDGE]} with {EDGE} only")
     print(f"of the decided {kinds[AGREES]} as measured ({share(kinds[AGREES], decided)}); ", end="")
     print(", ".join(f"{kinds[kind]} {kind}" for kind in DISAGREEMENTS))
     for kind, number, seed, small in smallest(wrong[: options.shrink]):

@@ -345,7 +345,7 @@ SPAWN = "asyncio.create_task(self.send(m))"
     [
         ("Lock", "await asyncio.sleep(1)", SPAWN, Confidence.CERTAIN, Severity.CRITICAL),
         ("Lock", "await asyncio.sleep(1)", "m", Confidence.LIKELY, Severity.HIGH),
-        ("Lock", "await self._ws.send(msg)", SPAWN, Confidence.LIKELY, Severity.HIGH),
+        ("Lock", "await self._ws.send(msg)", SPAWN, Confidence.POSSIBLE, Severity.HIGH),
         ("RLock", "await asyncio.sleep(1)", SPAWN, Confidence.LIKELY, Severity.HIGH),
     ],
 )

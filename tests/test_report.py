@@ -140,6 +140,7 @@ KEYS = {
         "excluded",
         "links_not_followed",
         "calls",
+        "awaits",
         "dynamic",
         "suppressions",
         "baseline",

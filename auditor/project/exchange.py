@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from auditor.facts.model import NONE, Call, Raise, Root, Select
+from auditor.facts.model import Await, Call, Raise, Root, Select
 from auditor.project.callables import CallResult
 from auditor.project.flow import reads
 from auditor.project.graph import last_name
@@ -377,9 +377,8 @@ def discarded(function: FunctionNode, op: int) -> bool:
     wanted = {call.dst}
     for step in body.ops[op + 1 :]:
         if wanted.intersection(reads(step)):
-            written = getattr(step, "dst", NONE)
-            if type(step).__name__ == "Await" and body.places[written].root is Root.TEMP:
-                wanted = {written}
+            if isinstance(step, Await) and body.places[step.dst].root is Root.TEMP:
+                wanted = {step.dst}
                 continue
             return False
     return True

@@ -43,13 +43,17 @@ class Operands:
 
     def parts(self, operand: int) -> Ranks:
         """Places that begin with the same name or temporary as this one, itself included."""
+        place = self.body.places[operand]
+        return self.named(place.root, place.name)
+
+    def named(self, root: Root, name: object) -> Ranks:
+        """Places that begin with a name or temporary."""
         if self._rooted is None:
             found: dict[tuple[Root, object], list[int]] = {}
             for rank, place in enumerate(self.body.places):
                 found.setdefault((place.root, place.name), []).append(rank)
             self._rooted = {key: tuple(ranks) for key, ranks in found.items()}
-        place = self.body.places[operand]
-        return self._rooted[place.root, place.name]
+        return self._rooted.get((root, name), ())
 
     def keyed(self, operand: int) -> Ranks:
         """Places with a `[key]` that is exactly this place."""

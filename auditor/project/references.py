@@ -8,7 +8,7 @@ followed for certain has no reference. Attributes are taken to be stored where t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from auditor.facts.model import NONE, Await, Call, Const, Return, Root, Select, Store
@@ -46,6 +46,14 @@ class Ref(NamedTuple):
             text += f"[{_key(selected)}]" if isinstance(selected, Item) else f".{selected}"
         return text
 
+    def names(self, scope: tuple[str, int]) -> Iterator[str]:
+        """The names of a scope that the way begins with, or a key on it does."""
+        if self.scope == scope:
+            yield self.name
+        for selected in self.path:
+            if isinstance(selected, Item) and isinstance(selected.key, Ref):
+                yield from selected.key.names(scope)
+
     def mentions(self, scope: tuple[str, int], name: str) -> bool:
         """Whether the way begins with this name, or a key on it does."""
         if self.scope == scope and self.name == name:
@@ -74,6 +82,8 @@ class References:
     def __init__(self, project: Project) -> None:
         self.project = project
         self._of: dict[tuple[FunctionNode, int], Ref | None] = {}
+        self._waiting: set[tuple[FunctionNode, int]] = set()
+        self._rings = 0
         self._returned: dict[FunctionNode, Ref | None] = {}
         self._origins: dict[tuple[ClassNode, str], Stored | None] = {}
         self._members: dict[tuple[ClassNode, str], Mapping[str, Ref]] = {}
@@ -82,20 +92,47 @@ class References:
     def of(self, function: FunctionNode, operand: int) -> Ref | None:
         """What a place means, in the frame of the function; None where the way to it is not known."""
         key = (function, operand)
-        if key not in self._of:
-            for at in deepest_first(operand, partial(self._bound_to, function), lambda o: (function, o) in self._of):
-                self._of[function, at] = None  # a name that is bound to itself has no way
-                self._of[function, at] = self._place(function, at)
+        if key in self._waiting:
+            self._rings += 1
+        elif key not in self._of:
+            self._follow(function, operand)
         return self._of[key]
 
+    def _follow(self, function: FunctionNode, operand: int) -> None:
+        """The ways to a place and to all that it is made from, without recursion. A name that is bound to what is made from
+        itself has no way while that is looked for; what was found then is looked for once more."""
+
+        def below(inner: int) -> Iterator[int]:
+            self._of[function, inner] = None
+            self._waiting.add((function, inner))
+            return self._bound_to(function, inner)
+
+        again: list[int] = []
+        for at in deepest_first(operand, below, lambda o: (function, o) in self._of):
+            rings = self._rings
+            self._of[function, at] = self._place(function, at)
+            self._waiting.discard((function, at))
+            if rings != self._rings:
+                again.append(at)
+        for at in again:
+            self._of[function, at] = self._place(function, at)
+
     def _bound_to(self, function: FunctionNode, operand: int) -> Iterator[int]:
-        """The places that what a name or temporary is bound to is read from; a chain of names may be long."""
+        """The places that the way to a place may be read from: what a name is bound to, what a call is given. Chains of names
+        and calls may be long."""
         place = function.body.places[operand]
-        if not place.path and place.root in (Root.LOCAL, Root.TEMP):
-            for rank in self.writers(function, operand):
-                op = function.body.ops[rank]
-                if isinstance(op, Store):
-                    yield op.src
+        if place.root is Root.CONST:
+            return
+        if place.path:
+            yield from (i for i in function.operands.parts(operand) if not function.body.places[i].path)
+            yield from (value for _, value in place.path if isinstance(value, int))
+            return
+        for rank in self.writers(function, operand) if place.root in (Root.LOCAL, Root.TEMP) else ():
+            op = function.body.ops[rank]
+            if isinstance(op, Store | Await):
+                yield op.src
+            elif isinstance(op, Call):
+                yield from (op.callee, *op.args, *(value for _, value in op.keywords))
 
     def _place(self, function: FunctionNode, operand: int) -> Ref | None:
         body = function.body
@@ -148,9 +185,7 @@ class References:
             return self._named(
                 owner, next((i for i, p in enumerate(owner.body.places) if p.name == name and not p.path), NONE), name
             )
-        bare = next(
-            (i for i, p in enumerate(body.places) if p.root is place.root and p.name == place.name and not p.path), NONE
-        )
+        bare = next((i for i in function.operands.parts(operand) if not body.places[i].path), NONE)
         if place.root is Root.TEMP:
             return self._made(function, bare) if bare != NONE else None
         return self._named(function, bare, name)
@@ -191,25 +226,18 @@ class References:
 
     def _also_stored(self, function: FunctionNode, source: int, ref: Ref) -> bool:
         """Whether a fresh value is put where the reference leads (`lock = self.locks[k] = Lock()`)."""
-        body = function.body
-        places = {source, *(op.dst for op in body.ops if isinstance(op, Store) and op.src == source)}
-        return any(
-            isinstance(op, Store)
-            and op.src in places
-            and op.dst not in places | {source}
-            and self.of(function, op.dst) == ref
-            for op in body.ops
-        ) or any(
-            isinstance(op, Store) and op.src == source and body.places[op.dst].path and self.of(function, op.dst) == ref
-            for op in body.ops
-        )
+        stored = list(_stored_from(function, source))
+        copies = {source, *stored}
+        further = [t for c in sorted(copies) for t in _stored_from(function, c) if t not in copies]
+        targets = [*further, *(t for t in stored if function.body.places[t].path)]
+        return any(self.of(function, target) == ref for target in targets)
 
     def _changes(self, function: FunctionNode, ref: Ref) -> bool:
         """Whether a local name on the way is bound more than once, so that it may mean something else by now."""
-        for rank, place in enumerate(function.body.places):
-            if place.root is Root.LOCAL and not place.path and ref.mentions(function.key, str(place.name)):
-                given = any(p.name == place.name for p in function.header.params)
-                if len(self.writers(function, rank)) > (0 if given else 1):
+        for name in ref.names(function.key):
+            given = any(p.name == name for p in function.header.params)
+            for rank in function.operands.named(Root.LOCAL, name):
+                if not function.body.places[rank].path and len(self.writers(function, rank)) > (0 if given else 1):
                     return True
         return False
 
@@ -271,8 +299,11 @@ class References:
 
     def returned(self, function: FunctionNode) -> Ref | None:
         """What a function gives, in its own frame, if every return gives the same."""
-        for current in deepest_first(function, self._gives, self._returned.__contains__):
-            self._returned[current] = None
+        def below(inner: FunctionNode) -> Iterator[FunctionNode]:
+            self._returned[inner] = None
+            return self._gives(inner)
+
+        for current in deepest_first(function, below, self._returned.__contains__):
             refs = {self.of(current, op.src) for op in current.body.ops if isinstance(op, Return)}
             if len(refs) == 1:
                 self._returned[current] = refs.pop()
@@ -588,6 +619,14 @@ class References:
 
 
 _NOTHING = instance("builtins.None")
+
+
+def _stored_from(function: FunctionNode, source: int) -> Iterator[int]:
+    """Places that a place is stored to."""
+    for rank in function.operands.readers(source):
+        op = function.body.ops[rank]
+        if isinstance(op, Store) and op.src == source:
+            yield op.dst
 
 
 def up(ref: Ref, callee: FunctionNode, binding: Binding) -> Ref | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from auditor.project.models import Role
@@ -11,8 +12,8 @@ from ._estimators import EVENTS, learned
 from ._linear import ZERO, Linear, unknown
 from ._methods import beside, doubtful
 from ._roles import reach_of
-from ._state import CONSTANT, DATA, STACKED, UNKNOWN, Extent, Kind, Start, State, blend
-from ._values import ANY, NOTHING, Callee, Frame, Items, Literal, Member, Number, Outside, Table, Text, Value
+from ._state import CONSTANT, DATA, SOMEHOW, STACKED, UNKNOWN, Extent, Kind, Start, State, blend, join
+from ._values import ANY, NEVER, NOTHING, Callee, Frame, Items, Literal, Member, Number, Outside, Table, Text, Value
 
 if TYPE_CHECKING:
     from ._calls import Arguments
@@ -23,7 +24,7 @@ KEEPS_TAG = frozenset({"numpy.log", "numpy.log1p", "numpy.exp", "numpy.expm1", "
 NUMERIC_CASTS = frozenset({"builtins.int", "builtins.float", "builtins.round", "builtins.abs", "numpy.int64"})
 
 
-def function_call(run: Run, path: str, a: Arguments) -> Value:  # noqa: PLR0911 - one return for each kind of function
+def function_call(run: Run, path: str, a: Arguments) -> Value:
     """The value of calling the library function `path`."""
     special = SPECIAL.get(path)
     if special is not None:
@@ -54,6 +55,9 @@ def function_call(run: Run, path: str, a: Arguments) -> Value:  # noqa: PLR0911 
     return doubtful(rows_of(run, a))
 
 
+AVERAGE = re.compile(r"[a-z]{0,4}ma\Z|mama\Z|t3\Z|bbands|bollinger|min\Z|max\Z|crossed", re.IGNORECASE)  # keeps the level
+
+
 def by_role(run: Run, role: Role, name: str, a: Arguments) -> Value:
     """The value of a function that the model knows."""
     family = str(role.attributes.get("rule", transfer.INDICATOR))
@@ -63,7 +67,8 @@ def by_role(run: Run, role: Role, name: str, a: Arguments) -> Value:
     if role.name == "lagged":
         return _informative(run, a)
     if role.name == "trails":
-        return indicator(run, a)
+        past = indicator(run, a)
+        return past if AVERAGE.match(name) else transfer.without_start(past)
     if role.name == "begins":
         start = {"offset": Start.OFFSET, "scale": Start.SCALE}.get(str(role.attributes["start"]), Start.STATE)
         return transfer.started(indicator(run, a), start, mark)
@@ -135,7 +140,8 @@ def listed_rows(run: Run, a: Arguments) -> list[State]:
     """The rows in a list that is given as the first argument: each stands beside the others."""
     cell = run.env.cell(a.positional[0]) if a.positional else None
     states = [run.env.state(item) for item in cell.items] if isinstance(cell, Items) else []
-    return [] if any(run.env.state(i).kind is Kind.SCALAR for i in (cell.items if isinstance(cell, Items) else ())) else states
+    whole = isinstance(cell, Items) and not cell.exact
+    return [state for state in states if whole or state.kind in (Kind.SERIES, Kind.ARRAY)]
 
 
 def rows_of_values(run: Run, values: tuple[Value, ...]) -> State:
@@ -259,6 +265,8 @@ def _series(run: Run, a: Arguments) -> Value:
     if given is None:
         return CONSTANT.with_(kind=Kind.SERIES)
     state = rows_of_values(run, (given,))
+    if state.kind is Kind.WINDOW:
+        return state
     if state.direction == 0 or (state.kind is Kind.ARRAY and state.direction < 0):
         return transfer.unordered(state)
     return state.with_(kind=Kind.SERIES)
@@ -270,7 +278,7 @@ def _frame(run: Run, a: Arguments) -> Value:
     if isinstance(cell, Frame):
         return run.put("frame", cell)
     if isinstance(cell, Table):
-        columns = tuple(sorted((name, run.env.state(value).with_(kind=Kind.SERIES)) for name, value in cell.entries))
+        columns = tuple(sorted((name, _column(run, name, value)) for name, value in cell.entries))
         return run.put("frame", Frame(columns, CONSTANT if cell.exact else DATA, closed=cell.exact))
     if given is None:
         return run.put("frame", Frame((), CONSTANT.with_(kind=Kind.SERIES)))
@@ -298,17 +306,35 @@ def places_minutes(rule: str) -> int | None:
     return minutes_of(rule) if rule else None
 
 
+def _column(run: Run, name: str, value: Value) -> State:
+    """A column of a new frame; a list of what nobody knows, one for each row, is data."""
+    state = run.env.state(value)
+    if state.kind in (Kind.TOP, Kind.OTHER) and isinstance(run.env.cell(value), Items):
+        return DATA.with_(names=(name,), sure=False)
+    return state.with_(kind=Kind.SERIES)
+
+
 def _concat(run: Run, a: Arguments) -> Value:
-    """`pd.concat`: side by side the columns of all; one below the other nothing is known of the order."""
-    pieces = run.items(a.get(0, "objs") or NOTHING)
-    if not pieces:
+    """`pd.concat`: side by side the columns of all; one below the other the rows of each, which look no further than in
+    their piece."""
+    given = run.env.cell(a.get(0, "objs") or NOTHING)
+    if isinstance(given, Items) and given.exact and not given.items:
+        return NEVER
+    if not isinstance(given, Items) or not given.items:
         return UNKNOWN
+    pieces = given.items
     across = a.get(1, "axis") == Number(Linear(1)) or a.text(1, "axis") == "columns"
     columns: dict[str, State] = {}
     default: State = DATA
     closed = True
     for rank, piece in enumerate(pieces):
         frame = run.env.frame(piece)
+        if frame is not None and not across:
+            for name, state in frame.columns:
+                columns[name] = join(columns[name], state) if name in columns else state
+            closed = closed and frame.closed
+            default = frame.default
+            continue
         if frame is None:
             state = run.env.state(piece)
             state = beside(state) if across else state
@@ -319,7 +345,11 @@ def _concat(run: Run, a: Arguments) -> Value:
             closed = closed and frame.closed
             default = frame.default
     result = Frame(tuple(sorted(columns.items())), default, closed=closed and bool(columns))
-    return run.put("concat", result if across else result.each(transfer.unordered))
+    if across:
+        return run.put("concat", result)
+    if all(run.env.frame(piece) is None for piece in pieces):
+        return blend([run.env.state(piece) for piece in pieces], Kind.SERIES).narrowed(SOMEHOW)
+    return run.put("concat", result.each(lambda s: s.narrowed(SOMEHOW)))
 
 
 def _merge(run: Run, a: Arguments) -> Value:
@@ -456,8 +486,8 @@ SPECIAL: dict[str, Any] = {
     "builtins.zip": _loop("zip"), "builtins.enumerate": _loop("enumerate"), "builtins.range": _range,
     "numba.prange": _range, "builtins.len": _length, "builtins.int": _integer, "numpy.vectorize": _apply_along,
     "pandas.factorize": _factorize, "pandas.Timedelta": _timedelta, "pandas.to_timedelta": _timedelta,
-    "datetime.timedelta": _timedelta, "builtins.super": _super, "builtins.dict": _dict, "builtins.getattr": _getattr, "pandas.Grouper": lambda run,
-    a: Literal("time", "bucket"),
+    "datetime.timedelta": _timedelta, "builtins.super": _super, "builtins.dict": _dict, "builtins.getattr": _getattr,
+    "pandas.Grouper": lambda run, a: Literal("time", "bucket"),
 }  # fmt: skip
 
 PARAMETERS = frozenset(

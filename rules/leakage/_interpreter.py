@@ -55,6 +55,7 @@ from ._sinks import LABEL_NAMES, POSITIONS, PROFIT, Sink, column_sink
 from ._state import CHANGE, CONSTANT, EARNED, POSITION, UNKNOWN, Event, Extent, Kind, Mark, Part, Start, State, blend
 from ._values import (
     ANY,
+    NEVER,
     NOTHING,
     Callee,
     Cell,
@@ -349,7 +350,7 @@ def _store(run: Run, op: Store) -> None:
 def _append(run: Run, destination: Place, value: Value) -> None:
     base = places.read(run, Place(destination.root, destination.name, destination.path[:-1]))
     cell = run.env.cell(base)
-    if isinstance(base, Ref) and isinstance(cell, Items):
+    if isinstance(base, Ref) and isinstance(cell, Items) and value != NEVER:
         items = tuple(dict.fromkeys((*cell.items, places.listed(run, cell, value))))[:16]
         run.env.cells[base.cell] = Items(items, exact=False)
 
@@ -406,7 +407,9 @@ def arithmetic(run: Run, word: str, left: Value, right: Value) -> Value:
         times = 0 if right.form.terms else right.form.constant
         if 0 < times * len(ends[0]) <= MAX_TEXTS:
             return run.put("repeated", Items(tuple(ends[0]) * times))
-        return CONSTANT.with_(kind=Kind.ARRAY, rows=right.form) if len(ends[0]) == 1 else run.put("many", Items(tuple(ends[0]), exact=False))
+        if len(ends[0]) == 1:
+            return CONSTANT.with_(kind=Kind.ARRAY, rows=right.form)
+        return run.put("many", Items(tuple(ends[0]), exact=False))
     if word == "+" and ends[0] is not None and ends[1] is not None:
         return run.put("sum", Items((*ends[0], *ends[1])))
     if not _rows(run, left) and not _rows(run, right):

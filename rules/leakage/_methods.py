@@ -151,20 +151,9 @@ def state_method(run: Run, owner: Place, state: State, name: str, a: Arguments) 
         return window_of(run, state, name, a)
     if name in ("groupby", "resample"):
         return group_of(run, state, name, a)
-    if name in ("to_numpy", "to_list", "tolist"):
-        return transfer.to_array(state, run.here(name))
-    if name in ("copy", "astype", "flatten", "ravel", "reshape"):
-        return state
-    if name in ("add", "mul", "sub") and len(a.positional) == 1:
-        return arithmetic_method(run, name, state, a.positional[0])
-    if name == "rename":
-        word = a.get(0, "index")
-        return state.with_(names=(word.pattern,)) if isinstance(word, Text) else state
-    if name == "reset_index" and not a.flag("drop") and len(state.names) == 1:
-        return run.put("frame", Frame(((state.names[0], state),), DATA))
-    if name == "reset_index":
-        moved = transfer.to_array(state, run.here(name))
-        return moved.with_(kind=Kind.SERIES, head=ZERO)
+    shaped = reshaped(run, state, name, a)
+    if shaped is not None:
+        return shaped
     if name in ("sort_index", "sort_values"):
         return sorted_rows(state, name, a)
     if name in ("apply", "map", "pipe", "transform", "agg", "aggregate"):
@@ -195,6 +184,29 @@ def state_method(run: Run, owner: Place, state: State, name: str, a: Arguments) 
     return doubtful(blend((state, *(run.env.state(v) for v in a.all())), state.kind))
 
 
+def reshaped(run: Run, state: State, name: str, a: Arguments) -> Value | None:
+    """The same values in another form: an array, a frame, under another name, by another index."""
+    if name in ("to_numpy", "to_list", "tolist"):
+        return transfer.to_array(state, run.here(name))
+    if name in ("copy", "astype", "flatten", "ravel", "reshape"):
+        return state
+    if name in ("add", "mul", "sub") and len(a.positional) == 1:
+        return arithmetic_method(run, name, state, a.positional[0])
+    if name == "to_frame":
+        word = a.get(0, "name")
+        column = word.pattern if isinstance(word, Text) else state.names[0] if len(state.names) == 1 else ANY
+        return run.put("frame", Frame(((column, state.with_(names=(column,))),), DATA, direction=state.direction, closed=True))
+    if name == "rename":
+        word = a.get(0, "index")
+        return state.with_(names=(word.pattern,)) if isinstance(word, Text) else state
+    if name == "reset_index" and not a.flag("drop") and len(state.names) == 1:
+        return run.put("frame", Frame(((state.names[0], state),), DATA))
+    if name == "reset_index":
+        moved = transfer.to_array(state, run.here(name))
+        return moved.with_(kind=Kind.SERIES, head=ZERO)
+    return None
+
+
 OPPOSITES = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 
 
@@ -204,7 +216,7 @@ def within_clock(state: State, condition: Value | None) -> State:
         return state
     word, _, hour = condition.text.partition(" ")
     if state.within and state.within == f"{OPPOSITES.get(word)} {hour}" and word in (">", ">="):
-        return state.each(lambda p: replace(p, extent=Extent.EXACT, reach=ZERO, family="", site="", trail=()) if p.extent is Extent.BUCKET else p)
+        return state.each(lambda p: Part(p.source, doubt=p.doubt) if p.extent is Extent.BUCKET else p)
     return state.with_(within=condition.text if word in ("<", "<=") else "")
 
 

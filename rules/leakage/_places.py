@@ -15,6 +15,7 @@ from ._linear import ZERO, Linear, unknown
 from ._state import CONSTANT, DATA, FIXED, POSITION, UNKNOWN, Cut, Extent, Kind, Part, State, blend
 from ._values import (
     ANY,
+    NEVER,
     NOTHING,
     Callee,
     File,
@@ -148,6 +149,8 @@ def key_of(run: Run, selector: Selector) -> Value:
 
 def attribute(run: Run, value: Value, name: str) -> Value:
     """`value.name` where it is not called."""
+    if value == NEVER:
+        return NEVER
     if name == "runmode" or (value == RUNMODE and name in ("value", "name")):
         return RUNMODE
     if isinstance(value, Outside):
@@ -402,7 +405,7 @@ def listed(run: Run, cell: Items, value: Value) -> Value:
     state = blend([transfer.without_start(run.env.state(value)), *run.conditions()], Kind.SCALAR)
     symbols = {s for part in state.parts for s, _ in (part.reach.terms if part.reach is not None else ()) if s.name.endswith(transfer.STEP)}
     if len(symbols) != 1:
-        return value
+        return transfer.without_start(value) if isinstance(value, State) else value
     step = symbols.pop()
     if step.low is None:
         return transfer.unordered(state).with_(kind=Kind.ARRAY)
@@ -434,7 +437,7 @@ def any_of(run: Run, values: tuple[Value, ...]) -> Value:
     found: Value | None = None
     for value in values:
         found = value if found is None else join_values(found, value, run.unique("item"))
-    return found if found is not None else UNKNOWN
+    return found if found is not None else NEVER  # of an empty list: a loop over it has no step
 
 
 def table_item(run: Run, cell: Table, key: Value) -> Value:

@@ -207,6 +207,8 @@ class Reports:
     def _confidence(self, function: FunctionNode, part: Part, sink: Sink, *, assumed: bool) -> Confidence:
         if sink.kind == INDICATOR and DELAYED_LINES.search(sink.name):
             return Confidence.POSSIBLE
+        if part.start is not Start.NONE and not sink.state.sure:
+            return Confidence.POSSIBLE  # which column is read is not proven
         named = sink.kind == SIGNAL and not (function.cls is not None and is_strategy(function.cls))
         exact = part.extent is not Extent.EXACT or (part.reach is not None and not part.reach.terms)
         if sink.kind == INDICATOR or named or not exact or part.doubt or assumed or not sink.state.sure:

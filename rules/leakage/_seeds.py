@@ -24,6 +24,7 @@ READERS = frozenset(
 )
 COMMON = 8  # a name that more functions bear than this leads nowhere
 ROUNDS = 4
+NEAR = 2  # calls between a function that is given no rows, and what it does to some
 
 
 def negative(operand: int, places: tuple[Place, ...]) -> bool:
@@ -93,7 +94,7 @@ def looks_further(body: Body, library: frozenset[str]) -> bool:
         word = last.value if last is not None and last.kind is Select.ATTR else place.name
         if word in words:
             return True
-        if word in STATISTICS and last is not None and (len(op.args) < 2 or place.root is Root.GLOBAL):  # noqa: PLR2004
+        if word in STATISTICS and last is not None and (len(op.args) < 2 or place.root is Root.GLOBAL):
             return True
         if any(name in ("center", "method", "direction") for name, _ in op.keywords):
             return True
@@ -103,8 +104,11 @@ def looks_further(body: Body, library: frozenset[str]) -> bool:
     return bool(rows) and any(s.kind is not Select.ATTR for place in body.places for s in place.path)
 
 
-def decides(body: Body) -> bool:
-    """Whether a function writes a signal or feature column, or hands rows to a model."""
+PROFITS = frozenset({"cumsum", "cumprod", "sum", "prod", "mean"})
+
+
+def decides(body: Body, *, sums: bool) -> bool:
+    """Whether a function writes a signal or feature column, hands rows to a model, or (where it `sums`) takes positions."""
     names: set[int] = set()
     for op in body.ops:
         if isinstance(op, Collect):
@@ -120,9 +124,11 @@ def decides(body: Body) -> bool:
             if rank in names and place.name.kind == "str" and _sink_word(place.name.text):
                 return True
             continue
+        if sums and place.root is Root.LOCAL and not place.path and POSITIONS.match(str(place.name)):
+            return True
         for selector in place.path:
             if selector.kind is Select.ATTR:
-                if selector.value in FITTING or POSITIONS.match(str(selector.value)):
+                if selector.value in FITTING or (sums and POSITIONS.match(str(selector.value))):
                     return True
             elif isinstance(selector.value, Const) and selector.value.kind == "str" and _sink_word(selector.value.text):
                 return True
@@ -200,7 +206,7 @@ class Interest:
                 if shifts_back(body) or looks_further(body, special):
                     seeds.append(function)
                     named = True
-                if decides(body):
+                if decides(body, sums=bool(own & PROFITS)):
                     sinks.append(function)
                     named = True
                 if named and function.header.kind == "def":
@@ -218,7 +224,7 @@ class Interest:
         led = self._leading(learners)
         self.learners = self._of(led)
         own_methods = {f.key for cls in self.strategies for c in cls.mro for f in c.methods.values()}
-        self.relevant = found | reading | own_methods
+        self.relevant = self._leading(seeds, NEAR) | reading | own_methods
         self.functions = [f for f in self._of(both & evident) if not is_silent(f)]
 
     def _of(self, keys: set[tuple[str, int]]) -> list[FunctionNode]:
@@ -233,10 +239,10 @@ class Interest:
         """Whether so many functions bear a name that it leads nowhere."""
         return self._defined.get(name, 0) > COMMON
 
-    def _leading(self, seeds: Iterable[FunctionNode]) -> set[tuple[str, int]]:
+    def _leading(self, seeds: Iterable[FunctionNode], rounds: int = ROUNDS) -> set[tuple[str, int]]:
         found: set[tuple[str, int]] = set()
         edge = [_outermost(function) for function in seeds]
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             new: list[FunctionNode] = []
             for function in edge:
                 if function.key in found:

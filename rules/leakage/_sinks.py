@@ -32,6 +32,7 @@ _OUTCOMES = re.compile(
 POSITIONS = re.compile(
     r"(signals?|positions?|pos|side|direction|holding|exposure|weights?|(long|short|trade|trading)_?(signals?|positions?))\Z", re.IGNORECASE
 )
+_TOLD = re.compile(r"(date|time|timestamp|id|name|reason|index|count|candles?)\Z", re.IGNORECASE)  # what is told about a signal
 LABELS = re.compile(r"(&|y\Z|label|target|future|fut_|fwd|forward|next_|barrier|outcome)", re.IGNORECASE)
 DELAYED_LINES = re.compile(r"chikou|lagging", re.IGNORECASE)  # drawn shifted into the past by definition
 
@@ -75,7 +76,8 @@ def column_sink(name: str) -> str:
     if name.startswith("%"):
         return FEATURE
     words = [word for word in re.split(r"[^A-Za-z]+", name) if word]
-    if _SIGNALS.match(name) and not any(_OUTCOMES.match(word) for word in words):
+    told = any(_OUTCOMES.match(word) or _TOLD.match(word) for word in words)
+    if _SIGNALS.match(name) and not told:
         return SIGNAL
     return ""
 

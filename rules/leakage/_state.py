@@ -173,7 +173,7 @@ class State:
     holes: bool = False  # a condition took rows out of it
     names: tuple[str, ...] = ()  # columns that it was read from
     rows: Linear | None = None  # how many rows it has, where that is a number
-    tag: str = ""  # FIXED or STACKED rows; what a profit is made of: a CHANGE of price up to this row, a POSITION taken at it, what that EARNED
+    tag: str = ""  # FIXED or STACKED rows; of a profit: the CHANGE of a price up to the row, a POSITION taken at it, what it EARNED
     within: str = ""  # a condition on the time of day outside of which it holds nothing
 
     @property
@@ -230,7 +230,7 @@ def merged(parts: Iterable[Part]) -> tuple[Part, ...]:
         if part.extent is Extent.EXACT and part.family and part.reach is not None:
             high = part.reach.upper()
             if high is not None and high <= 0:
-                part = replace(part, family="", site="", trail=())  # noqa: PLW2901 - the same part under its new name
+                part = replace(part, family="", site="", trail=())  # noqa: PLW2901 - the same under its new name
         if part.extent is Extent.EXACT and part.reach is None and part.family:
             part = replace(part, family="", site="", trail=())  # noqa: PLW2901 - an unknown reach is nobody's mistake
         if part.extent not in (Extent.EXACT, Extent.BUCKET) and part.reach != ZERO:
@@ -250,7 +250,8 @@ def _maximal(parts: list[Part]) -> list[Part]:
     if len(parts) == 1:
         return parts
     if first.extent is Extent.BUCKET:
-        far = [p for p in parts if p.reach is not None and all(q.reach is None or p.reach.covers(q.reach) for q in parts)]
+        known = [p for p in parts if p.reach is not None]
+        far = [p for p in known if all(q.reach is None or (p.reach or ZERO).covers(q.reach) for q in known)]
         return [min(far or parts, key=_story)]
     if first.extent is not Extent.EXACT:
         return [min(parts, key=_story)]
@@ -291,6 +292,7 @@ def join(one: State, other: State) -> State:
         one.smooth and other.smooth,
         one.holes or other.holes,
         tuple(sorted({*one.names, *other.names}))[:MAX_FORMS],
+        tag=one.tag if one.tag == other.tag or not other.parts else other.tag if not one.parts else "",
     )
 
 
@@ -326,6 +328,7 @@ def blend(states: Iterable[State], kind: Kind | None = None) -> State:
         False,
         any(state.holes for state in listed),
         tuple(sorted({name for state in listed for name in state.names}))[:MAX_FORMS],
+        tag=FIXED if parts and rows is not listed and not lead.parts else "",
     )
 
 
@@ -357,6 +360,8 @@ def substituted(
             if inherited or given.extent is Extent.START:
                 if inherited and given.extent is Extent.START:
                     parts.append(replace(given, start=part.start, trail=(*given.trail, *marks)[:MAX_MARKS]))
+            elif argument.tag == FIXED and part.extent is Extent.SERIES:
+                parts.append(given)  # a statistic of one number
             else:
                 parts.append(_through(given, part, reach, marks, call))
     cuts = align if len(align) <= MAX_CUTS else (SOMEHOW,)

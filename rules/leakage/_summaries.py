@@ -197,6 +197,10 @@ class Analysis:
             if worth:
                 self.relevant.add(method.key)
             self.call(run, Callee(method, ref), positional, keywords)
+        else:  # a record: its fields in order
+            fields = [field.name for ancestor in reversed(cls.mro) for field in ancestor.header.fields if field.annotation]
+            held = {**dict(zip(fields, positional, strict=False)), **{k: v for k, v in keywords.items() if k in fields}}
+            run.env.cells[ref.cell] = Instance(cls, tuple(sorted(held.items(), key=lambda item: item[0])))
         return ref
 
     def call(self, run: Run, callee: Callee, positional: tuple[Value, ...], keywords: Mapping[str, Value]) -> Value:
@@ -473,7 +477,7 @@ class Shape:
                 sure=cell.default.sure,
             )  # fmt: skip
             known = tuple(
-                (word, default.with_(parts=(Part((name, word)), *begun(name, word, state)), names=(word,)))
+                (word, default.with_(parts=(Part((name, word)), *begun(name, word, state)), names=(word,), tag=state.tag))
                 for word, state in cell.columns
                 if state.start is not Start.NONE
             )
@@ -605,9 +609,11 @@ class Instantiation:
         if not frame.closed:
             for source in sorted({part.source[0] for part in frame.default.parts if part.source[1] == ANY}):
                 given = self.run.env.frame(self.shape.arguments.get(source, NOTHING))
-                for name, _ in given.columns if given is not None else ():
+                for name, state in given.columns if given is not None else ():
                     if name not in frame.gone:
-                        columns[name] = self.state(frame.read(name)).with_(kind=Kind.SERIES)
+                        passed = frame.read(name)
+                        untouched = passed.parts == (Part((source, name)),) and passed.direction == state.direction
+                        columns[name] = state if untouched else self.state(passed).with_(kind=Kind.SERIES)
         columns.update((name, self.state(state)) for name, state in frame.columns)
         return replace(frame, columns=tuple(sorted(columns.items())), default=self.state(frame.default))
 

@@ -307,7 +307,7 @@ def every_row(
     state: State, family: str, mark: Mark, extent: Extent = Extent.SERIES, span: int | None = None
 ) -> State:
     """The value of a row depends on rows to the end of the series (or of its bucket)."""
-    if state.kind in (Kind.WINDOW, Kind.TOP) or not state.parts:
+    if state.kind in (Kind.WINDOW, Kind.TOP) or state.tag == FIXED or not state.parts:
         return state
 
     def change(part: Part) -> Iterable[Part]:
@@ -323,6 +323,8 @@ def every_row(
 
 def also(state: State, family: str, extent: Extent, mark: Mark) -> State:
     """The state itself, and beside it what `family` adds: a fill keeps the rows that it does not fill."""
+    if state.kind is Kind.WINDOW:
+        return state
     extra = [Part(p.source, family, extent, doubt=p.doubt, trail=p.trail).marked(mark) for p in state.parts[:1]]
     return state.with_(parts=merged((*state.parts, *extra)), smooth=False)
 

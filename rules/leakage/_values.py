@@ -116,6 +116,7 @@ class Group:
 Value = State | Number | Text | Literal | Slice | Callee | Type | File | Outside | Ref | Member | Window | Group
 
 NOTHING = Literal("none")
+NEVER = Literal("never")  # of a call that raises: no path goes on with it
 T = TypeVar("T")
 
 
@@ -331,8 +332,10 @@ def _merge(one: Mapping[str, T], other: Mapping[str, T], joined: Callable[[str, 
 
 def join_values(one: Value, other: Value, point: str, *, widen: bool = False) -> Value:
     """The value that is one or the other. `widen`: a loop that still changes it makes it unknown."""
-    if one == other:
+    if other in (one, NEVER):
         return one
+    if one == NEVER:
+        return other
     if isinstance(one, Number) and isinstance(other, Number):
         if widen:
             return Number(unknown(point))

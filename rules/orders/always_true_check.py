@@ -78,6 +78,7 @@ from auditor.facts.model import (
     Body,
     Branch,
     Call,
+    Closure,
     Collect,
     Compare,
     Const,
@@ -88,6 +89,7 @@ from auditor.facts.model import (
     Return,
     Root,
     Select,
+    Store,
     Table,
     Unary,
 )  # fmt: skip
@@ -400,20 +402,12 @@ class _Judge:
 
 def _binds(body: Body, name: str) -> bool:
     """Whether a name is bound by more than its `def`."""
-    return any(
-        place.root is Root.GLOBAL
-        and place.name == name
-        and not place.path
-        and type(op).__name__ not in ("Closure", "Store")
-        or type(op).__name__ == "Store"
-        and place.root is Root.GLOBAL
-        and place.name == name
-        and not place.path
-        and body.places[op.src].root is not Root.TEMP  # type: ignore[union-attr]
-        for op in body.ops
-        for w in writes(op)
-        for place in (body.places[w],)
-    )
+    for op in body.ops:
+        defines = isinstance(op, Closure) or isinstance(op, Store) and body.places[op.src].root is Root.TEMP
+        places = (body.places[written] for written in writes(op))
+        if not defines and any(p.root is Root.GLOBAL and p.name == name and not p.path for p in places):
+            return True
+    return False
 
 
 def _returns(function: FunctionNode) -> tuple[int, ...]:

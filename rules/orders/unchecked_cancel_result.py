@@ -62,7 +62,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from auditor.facts.model import NONE, Body, Branch, Call, Const, Return, Root
+from auditor.facts.model import NONE, Await, Body, Branch, Call, Const, Return, Root
 from auditor.finding import Finding, Severity, Step
 from auditor.project.exchange import CANCEL, PLACE, Way, discarded
 from auditor.project.flow import Flow
@@ -160,10 +160,8 @@ def _gathered(function: FunctionNode, op: int) -> bool:
 def _dropped(project: Project, function: FunctionNode, op: int) -> bool:
     """Whether nothing but a log looks at what a call gives; a call that is handed on is not looked at here."""
     body, call = function.body, function.body.ops[op]
-    following_op = body.ops[op + 1] if op + 1 < len(body.ops) else None
-    awaited = type(following_op).__name__ == "Await" and getattr(following_op, "src", NONE) == getattr(
-        call, "dst", NONE
-    )
+    following = body.ops[op + 1] if op + 1 < len(body.ops) else None
+    awaited = isinstance(following, Await) and isinstance(call, Call) and following.src == call.dst
     if discarded(function, op):
         return awaited or not _is_coroutine(project, function, op)
     uses = uses_of(function, project.flow(function), op + 1 if awaited else op)

@@ -93,7 +93,13 @@ QUICK = Plan(
 HOURS = replace(QUICK, disturbed=(35, 37, 60, 61, 65, 66, 70, 71, 83, 95), both=True)
 """For programs in which time has longer units: the first and last rows of hours, as their highest and lowest ones."""
 
-CERTAIN = replace(HOURS, seeds=(7, 11), disturbed=(*range(35, 41), *range(59, 73), 77, 83, 89, 95), both=True)
+CERTAIN = replace(
+    HOURS,
+    seeds=(7, 11),
+    disturbed=(*range(35, 41), *range(59, 75), 83, 84, 85, 95),
+    factors=(1.37, 0.2, 5.0),
+    both=True,
+)
 """For programs of which the rules say more than a shorter look has shown."""
 
 
