@@ -1,13 +1,14 @@
 """Contention: which locks of asyncio a task can ever find taken, and so which awaits really suspend.
 
 On one loop an asyncio lock is found taken only if somebody suspends while holding it; taking one that nobody suspends with
-runs straight through. Least fixpoint over the locks: an acquisition counts as a suspension once its lock is contended. A lock
-that is taken otherwise than by a `with` whose region is known may be held anywhere, and counts as contended.
+runs straight through. Least fixpoint over coroutines and locks together: an acquisition suspends if its lock is contended, and
+a lock is contended if something may suspend while it is held. A lock that is taken otherwise than by a `with` whose region is
+known may be held anywhere, and counts as contended.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from auditor.project.project import Project
 
 Name = tuple[str, str]  # owner and name of a lock
+Item = Node | Name  # what is contended, or runs
 WAITS = frozenset({"wait", "wait_for"})  # of a condition: they let go of its lock while they wait
 
 
@@ -34,67 +36,77 @@ class Contention:
         self.project = project
         self.locks = locks
         self._known: dict[tuple[Node, int], Suspends] = {}  # answers with all contended locks
+        self._values: dict[Item, Suspends] = {}
         self._withs: dict[FunctionNode, dict[int, list[Lock]]] = {}
+        self._anywhere: set[Name] = set()  # locks that are not only taken by a `with`
 
     def at(self, node: Node, op: int) -> Suspends:
         """Whether an await, an asynchronous `with` or `for` at this operation may let other tasks run."""
         found = self._known.get((node, op))
         if found is None:
-            found = self._known[node, op] = self._operation(node, op, self.contended, self._running)
+            found = self._known[node, op] = self._operation(node, op, self._value)
         return found
-
-    @cached_property
-    def _values(self) -> Mapping[Node, Suspends]:
-        """Of every coroutine, with all contended locks."""
-        functions = (f for f in self.project.functions() if f.header.is_async)
-        return self._summaries([n for f in functions for n in self.project.receivers(f)], self.contended)
-
-    def _running(self, node: Node) -> Suspends:
-        plain = node._replace(given=())
-        return self._values.get(node, self._values.get(plain, Suspends.UNKNOWN))
-
-    def _summaries(self, roots: Iterable[Node], contended: frozenset[Name]) -> Mapping[Node, Suspends]:
-        """Whether running a coroutine to its end may let other tasks run, for all that the roots come to."""
-
-        def transfer(node: Node, value: Callable[[Node], Suspends]) -> Suspends:
-            found = Suspends.NEVER
-            for op in self.project.suspension.points(node):
-                found = max(found, self._operation(node, op, contended, value))
-                if found is Suspends.MAY:
-                    break
-            return found
-
-        return summaries(roots, self._below, transfer, Suspends.NEVER, Suspends.UNKNOWN)
 
     @cached_property
     def contended(self) -> frozenset[Name]:
         """Locks of asyncio that a task can find taken."""
-        regions: list[tuple[Node, int, frozenset[Name]]] = []
-        found: set[Name] = set()
+        return frozenset(name for name in self._regions if self._value(name) is not Suspends.NEVER)
+
+    def _value(self, item: Item) -> Suspends:
+        """Of a coroutine whether running it to its end may let other tasks run, of a lock whether it is contended. What is
+        asked for is looked at with all that it comes to; what was looked at before stays as it is."""
+        if item not in self._values:
+            known = self._values
+            found = summaries(
+                [item],
+                lambda i: [x for x in self._below(i) if x not in known],
+                lambda i, value: self._transfer(i, lambda x: known[x] if x in known else value(x)),
+                Suspends.NEVER,
+                Suspends.UNKNOWN,
+            )
+            self._values.update(found)
+        return self._values[item]
+
+    @cached_property
+    def _regions(self) -> Mapping[Name, list[tuple[Node, int]]]:
+        """For each lock the operations that hand control away, if at all, while it is held; one without a region may be held
+        anywhere."""
+        found: dict[Name, list[tuple[Node, int]]] = {}
         for function in self.project.functions():
             for taken in self.locks.acquisitions(function):
-                if taken.lock.kind.is_async and (taken.how != "with" or taken.lock.owner.endswith("()")):
-                    found.add(taken.lock[:2])
-            for op, region in enumerate(self.locks.regions(function)):
-                names = frozenset(h.lock[:2] for h in region if h.lock.kind.is_async)
-                if names:
-                    points = (
-                        n for n in self.project.receivers(function) if op in set(self.project.suspension.points(n))
-                    )
-                    regions.extend((node, op, names) for node in points if not self._lets_go(function, op))
-        changed = True
-        while changed:
-            known = frozenset(found)
-            open_ = ((node, op) for node, op, names in regions if not names <= known)
-            values = self._summaries(dict.fromkeys(n for node, op in open_ for n in self._awaited(node, op)), known)
-            for node, op, names in regions:
-                if not names <= found and self._operation(node, op, known, values.__getitem__) is not Suspends.NEVER:
-                    found |= names
-            changed = len(found) > len(known)
-        return frozenset(found)
+                if taken.lock.kind.is_async:
+                    found.setdefault(taken.lock[:2], [])
+                    if taken.how != "with" or taken.lock.owner.endswith("()"):
+                        self._anywhere.add(taken.lock[:2])
+            regions = self.locks.regions(function)
+            held = {op: {h.lock[:2] for h in region if h.lock.kind.is_async} for op, region in enumerate(regions) if region}
+            for node in self.project.receivers(function) if any(held.values()) else ():
+                for op in self.project.suspension.points(node):
+                    if held.get(op) and not self._lets_go(function, op):
+                        for name in sorted(held[op]):
+                            found.setdefault(name, []).append((node, op))
+        return found
 
-    def _below(self, node: Node) -> list[Node]:
-        return [n for op in self.project.suspension.points(node) for n in self._awaited(node, op)]
+    def _transfer(self, item: Item, value: Callable[[Item], Suspends]) -> Suspends:
+        if isinstance(item, Node):
+            operations = ((item, op) for op in self.project.suspension.points(item))
+            found = Suspends.NEVER
+            for node, op in operations:
+                found = max(found, self._operation(node, op, value))
+                if found is Suspends.MAY:
+                    break
+            return found
+        if item in self._anywhere:
+            return Suspends.MAY
+        suspends = any(self._operation(node, op, value) is not Suspends.NEVER for node, op in self._regions[item])
+        return Suspends.MAY if suspends else Suspends.NEVER
+
+    def _below(self, item: Item) -> list[Item]:
+        """The coroutines that an item runs and the locks that it takes."""
+        points = [(item, op) for op in self.project.suspension.points(item)] if isinstance(item, Node) else self._regions[item]
+        locks = (lock[:2] for node, op in points for lock in self._taken(node.function, op) if lock.kind.is_async)
+        found: list[Item] = [n for node, op in points for n in self._awaited(node, op)]
+        return [*found, *(name for name in locks if name in self._regions)]
 
     def _awaited(self, node: Node, op: int) -> list[Node]:
         """Coroutines of the project that an operation runs to their end."""
@@ -112,9 +124,7 @@ class Contention:
                     known.setdefault(taken.op, []).append(taken.lock)
         return known.get(op, [])
 
-    def _operation(
-        self, node: Node, op: int, contended: frozenset[Name], value: Callable[[Node], Suspends]
-    ) -> Suspends:
+    def _operation(self, node: Node, op: int, value: Callable[[Item], Suspends]) -> Suspends:
         function = node.function
         taken = self._taken(function, op)
         step = function.body.ops[op]
@@ -123,7 +133,8 @@ class Contention:
             if left is not None and left.kind.is_async:
                 return Suspends.NEVER  # leaving gives it back
         if taken and all(lock.kind.is_async for lock in taken):
-            return Suspends.MAY if any(lock[:2] in contended for lock in taken) else Suspends.NEVER
+            waits = any(value(lock[:2]) is not Suspends.NEVER for lock in taken)
+            return Suspends.MAY if waits else Suspends.NEVER
         if isinstance(step, Enter | Exit) and self._kind(function, op, step.src):
             return Suspends.UNKNOWN if isinstance(step, Enter) else Suspends.NEVER  # a lock, and nobody knows which
         coroutines = self._awaited(node, op)

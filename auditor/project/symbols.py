@@ -5,6 +5,7 @@ A name that leaves the project becomes an `External` with its full dotted path, 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import NamedTuple
@@ -28,7 +29,6 @@ from auditor.project.flow import writes
 from auditor.project.operands import Operands
 from auditor.project.summaries import deepest_first
 
-MAX_DEPTH = 100  # of a line of classes
 MAX_OPEN = 60  # meanings that wait for one another, which only a ring of re-exports needs
 
 
@@ -504,9 +504,13 @@ class Symbols:
         for cls in self.classes():
             for parent in cls.bases:
                 parent.subclasses.append(cls)
+        ordered: dict[ClassNode, bool] = {}
         for cls in self.classes():
-            cls.mro = _linear(cls)
-            cls.open = any(c.open for c in cls.mro)
+            for current in deepest_first(cls, lambda c: c.bases, ordered.__contains__):
+                current.mro, ordered[current] = _linear(current, ordered)
+        opened = {cls for cls in self.classes() if cls.open}
+        for cls in self.classes():
+            cls.open = not opened.isdisjoint(cls.mro)
 
     def decorator_path(self, function: FunctionNode, decorator: Decorator) -> str:
         """Dotted path of a decorator: external path, project path, or the name as written."""
@@ -562,40 +566,42 @@ def _shared(one: str, other: str) -> int:
     return count
 
 
-def _linear(cls: ClassNode) -> tuple[ClassNode, ...]:
-    """C3 linearisation over the project's classes; where there is none, depth first without repeats."""
-    merged = _c3(cls, frozenset())
+def _linear(cls: ClassNode, known: Mapping[ClassNode, bool]) -> tuple[tuple[ClassNode, ...], bool]:
+    """C3 linearisation over the project's classes, and True; where there is none (a ring, or bases that contradict one another,
+    here or above) depth first without repeats, and False. `known` are classes whose line is known."""
+    merged = _merged(cls) if all(known.get(base, False) for base in cls.bases) else None
     if merged is not None:
-        return merged
-    found: list[ClassNode] = []
+        return merged, True
+    found: dict[ClassNode, None] = {}
     stack = [cls]
     while stack:
         current = stack.pop()
         if current not in found:
-            found.append(current)
+            found[current] = None
             stack.extend(reversed(current.bases))
-    return tuple(found)
+    return tuple(found), False
 
 
-def _c3(cls: ClassNode, above: frozenset[ClassNode]) -> tuple[ClassNode, ...] | None:
-    if cls in above or len(above) > MAX_DEPTH:
-        return None
-    lines: list[list[ClassNode]] = []
-    for base in cls.bases:
-        inherited = _c3(base, above | {cls})
-        if inherited is None:
-            return None
-        lines.append(list(inherited))
-    lines.append(list(cls.bases))
+def _merged(cls: ClassNode) -> tuple[ClassNode, ...] | None:
+    if len(cls.bases) == 1:
+        return (cls, *cls.bases[0].mro)
+    lines = [*(base.mro for base in cls.bases), tuple(cls.bases)]
+    behind = Counter(c for line in lines for c in line[1:])  # what is not the head of its line
+    heads = [0] * len(lines)
     result = [cls]
-    while any(lines):
-        heads = (line[0] for line in lines if line)
-        head = next((c for c in heads if not any(c in line[1:] for line in lines)), None)
+    while True:
+        first = [line[at] for line, at in zip(lines, heads, strict=True) if at < len(line)]
+        if not first:
+            return tuple(result)
+        head = next((c for c in first if not behind[c]), None)
         if head is None:
             return None
         result.append(head)
-        lines = [[c for c in line if c is not head] for line in lines]
-    return tuple(result)
+        for rank, line in enumerate(lines):
+            if heads[rank] < len(line) and line[heads[rank]] is head:
+                heads[rank] += 1
+                if heads[rank] < len(line):
+                    behind[line[heads[rank]]] -= 1
 
 
 def annotation_names(expr: TypeExpr | None) -> Iterable[str]:
